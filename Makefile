@@ -1,0 +1,34 @@
+# Everything that people and CI run. Needs python3 (3.11 to 3.13), make and a package registry.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: serve test test-fast check format lock clean set-up
+
+serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
+	@exec $(BIN)/python handler.py
+
+test: set-up             ## every test, on the real engine (several minutes)
+	$(BIN)/pytest
+
+test-fast: set-up        ## the tests that need no engine (seconds)
+	$(BIN)/pytest tests/unit
+
+check: set-up            ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: set-up           ## format, and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:                    ## resolve the pinned requirements anew
+	$(PYTHON) builder/set_up.py --lock
+
+clean:                   ## remove what set-up and tools made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+set-up:
+	@$(PYTHON) builder/set_up.py

@@ -1,0 +1,42 @@
+"""The RunPod entry point: settings → engine → worker → the SDK's loop.
+
+On RunPod the platform's environment leads to its queue. Without it a local endpoint is started, and
+everything else is the same. Importing this module has no effect, which the engine's processes need.
+"""
+
+import logging
+import os
+import sys
+
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.serverless import queue, run
+from vllm_worker.settings import load_settings
+from vllm_worker.startup import log_to_stderr, step
+from vllm_worker.worker import Worker
+
+logger = logging.getLogger("vllm_worker.handler")
+
+
+def main() -> None:
+    log_to_stderr()
+    settings = load_settings(os.environ)
+    with queue(settings):
+        with step("vLLM imported"):
+            from vllm_worker.engine import VLLMEngine
+            from vllm_worker.engine_args import parse_engine_args
+        arguments = parse_engine_args(settings, os.environ)
+        with step(f"engine built for {settings.served_model_name}"):
+            engine = VLLMEngine(arguments)
+        try:
+            run(Worker(settings, engine))
+        finally:
+            engine.shutdown()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ConfigurationError as error:
+        for mistake in error.mistakes:
+            logger.error("%s", mistake)
+        sys.exit(2)

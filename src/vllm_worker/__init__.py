@@ -1,0 +1,1 @@
+"""A RunPod serverless worker that runs vLLM in its own process."""

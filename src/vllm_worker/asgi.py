@@ -1,0 +1,112 @@
+"""One request to an ASGI application in this process, with no socket in between."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_GRACE_S = 5.0
+"""How long an application may take to notice that its client is gone."""
+
+
+class Response:
+    """An answer whose body is still coming.
+
+    Attributes: `status`, `headers` (names in lower case). Closing it tells the application that
+    the client is gone, so it must be closed whatever happens to the reader.
+    """
+
+    def __init__(self, app: Any, scope: dict[str, Any], body: bytes) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._body = body
+        self._body_sent = False
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._started = asyncio.Event()
+        self._disconnected = asyncio.Event()
+        self._task = asyncio.create_task(app(scope, self._receive, self._send))
+        self._task.add_done_callback(self._finished)
+
+    async def started(self) -> None:
+        """Returns when status and headers are there. Raises what the application raised."""
+        await self._started.wait()
+        if not self.status:
+            self._raise_failure()
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """The body as the application sends it. Raises what the application raised."""
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+        self._raise_failure()
+
+    async def read(self) -> bytes:
+        """The whole body."""
+        return b"".join([chunk async for chunk in self.chunks()])
+
+    async def aclose(self) -> None:
+        """Disconnects, and returns when the application has ended."""
+        self._disconnected.set()
+        await asyncio.wait({self._task}, timeout=_GRACE_S)
+        if not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._body_sent:
+            self._body_sent = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        await self._disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {k.decode().lower(): v.decode("latin-1") for k, v in message["headers"]}
+            self._started.set()
+        elif chunk := message.get("body"):
+            self._chunks.put_nowait(chunk)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # marks it as seen: it is raised to the reader, if there still is one
+        self._started.set()
+        self._chunks.put_nowait(None)
+
+    def _raise_failure(self) -> None:
+        if self._task.cancelled():
+            raise ConnectionError("the application ended the request")
+        if failure := self._task.exception():
+            raise failure
+
+
+async def request(
+    app: Any, method: str, target: str, body: bytes, headers: Mapping[str, str]
+) -> Response:
+    """Sends a request to `target`, a path that may have a query; returns when the answer starts.
+
+    The scope follows the ASGI specification's HTTP part. Its version is one in which an
+    application learns of a disconnect from `receive`, as from uvicorn.
+    """
+    url = urlsplit(target)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(url.path),
+        "raw_path": url.path.encode(),
+        "query_string": url.query.encode(),
+        "root_path": "",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "client": None,
+        "server": None,
+        "state": {},
+    }
+    response = Response(app, scope, body)
+    try:
+        await response.started()
+    except BaseException:
+        await response.aclose()
+        raise
+    return response

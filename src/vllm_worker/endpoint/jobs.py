@@ -1,0 +1,102 @@
+"""A job as the endpoint keeps it: its state, its pieces, and waiting for either to change."""
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class Status(StrEnum):
+    """RunPod's job states; the last four are final."""
+
+    IN_QUEUE = "IN_QUEUE"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+
+_FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TIMED_OUT})
+
+
+class Timer(Protocol):
+    """What `asyncio.TimerHandle` offers and a test's clock imitates."""
+
+    def cancel(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobTerms:
+    """What a client may ask for with its job. Times in seconds."""
+
+    execution_timeout_s: float
+    ttl_s: float
+    kept_s: float
+    webhook: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One job. Times are the queue's clock, in seconds.
+
+    `pieces` are the outputs the worker has posted and no client has been given yet; `output` is
+    what the worker reported at the end (a list of all pieces, when it aggregates).
+    """
+
+    id: str
+    input: dict[str, Any] | None  # dropped when no retry can need it
+    terms: JobTerms
+    created: float
+    status: Status = Status.IN_QUEUE
+    worker_id: str | None = None
+    started: float | None = None
+    finished: float | None = None
+    output: Any = None
+    error: str | None = None
+    pieces: list[Any] = field(default_factory=list)
+    timer: Timer | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended, in whatever way."""
+        return self.status in _FINAL
+
+    def take_pieces(self) -> list[Any]:
+        """The pieces not yet given to a client; they are given once."""
+        pieces, self.pieces = self.pieces, []
+        return pieces
+
+    def notify(self) -> None:
+        """Wake everyone who waits for a change of this job."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def news(self) -> None:
+        """Wait until there is a piece to take or the job is final."""
+        while not (self.pieces or self.final):
+            await self._changed.wait()
+
+    async def end(self) -> None:
+        """Wait until the job is final."""
+        while not self.final:
+            await self._changed.wait()
+
+    def view(self) -> dict[str, Any]:
+        """The job as /status, /runsync and the webhook show it; times in milliseconds."""
+        view: dict[str, Any] = {"id": self.id, "status": self.status}
+        if self.started is not None:
+            view["delayTime"] = _milliseconds(self.created, self.started)
+            view["workerId"] = self.worker_id
+            if self.finished is not None:
+                view["executionTime"] = _milliseconds(self.started, self.finished)
+        if self.status is Status.COMPLETED or self.output is not None:
+            view["output"] = self.output
+        if self.error is not None:
+            view["error"] = self.error
+        return view
+
+
+def _milliseconds(start: float, end: float) -> int:
+    return round((end - start) * 1000)

@@ -1,0 +1,121 @@
+"""The exceptions of the worker, and the one place that renders them for clients.
+
+WorkerError
+├── ConfigurationError        wrong settings: the worker does not start
+└── JobError                  one job fails: has an HTTP status and OpenAI's error fields
+    ├── BadRequest            400, the job's input is wrong
+    ├── NoSuchRoute           404, vLLM's application has no such route for the loaded model
+    ├── MethodNotAllowed      405, it has, but not for this method
+    ├── EngineFailure         500, the engine could not finish this job
+    ├── EngineDead            503, the engine is gone and the worker with it
+    └── VLLMError             an error body of vLLM's own, passed through with its status
+"""
+
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+class WorkerError(Exception):
+    """Anything that the worker raises on purpose."""
+
+
+class ConfigurationError(WorkerError):
+    """Settings that are wrong, all of them at once, a line each."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__("\n".join(self.mistakes))
+
+
+class JobError(WorkerError):
+    """What a client is told about its job, in the fields of OpenAI's error object.
+
+    `code` is the HTTP status as a number, which is how vLLM fills that field.
+    """
+
+    code = 500
+    type = "InternalServerError"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def as_object(self) -> dict[str, Any]:
+        """`{"message", "type", "param", "code"}`, the inside of OpenAI's error body."""
+        return {
+            "message": self.message,
+            "type": self.type,
+            "param": self.param,
+            "code": self.code,
+        }
+
+    def as_output(self) -> dict[str, str]:
+        """The job output that makes RunPod fail the job.
+
+        A JSON string, because the SDK applies `str()` to whatever is under "error".
+        """
+        return {"error": json.dumps(self.as_object(), ensure_ascii=False)}
+
+    def as_event(self) -> str:
+        """A server-sent event that OpenAI's clients raise as an API error."""
+        return f"data: {json.dumps({'error': self.as_object()}, ensure_ascii=False)}\n\n"
+
+
+class BadRequest(JobError):
+    """The job's input is wrong; `param` names the field, as `outer.inner`."""
+
+    code = 400
+    type = "BadRequestError"
+
+
+class NoSuchRoute(JobError):
+    """vLLM's application has no such route for the loaded model."""
+
+    code = 404
+    type = "NotFoundError"
+
+
+class MethodNotAllowed(JobError):
+    """The route is there, but not for this method; `allowed` is HTTP's Allow header."""
+
+    code = 405
+    type = "MethodNotAllowedError"
+
+    def __init__(self, route: str, method: str, allowed: str) -> None:
+        hint = " An empty body makes a job a GET." if method == "GET" else ""
+        super().__init__(f"{route} takes {allowed}, not {method}.{hint}", "method")
+
+
+class EngineFailure(JobError):
+    """The engine failed at this job and may serve the next one."""
+
+
+class EngineDead(JobError):
+    """The engine is gone. Another worker can do the job, so the status asks for a retry."""
+
+    code = 503
+    type = "ServiceUnavailableError"
+
+    def __init__(self) -> None:
+        super().__init__("The engine of this worker has died. Please send the job again.")
+
+
+class VLLMError(JobError):
+    """An error that vLLM's application answered."""
+
+    def __init__(self, status: int, body: Any) -> None:
+        error = body.get("error", body) if isinstance(body, dict) else {"message": str(body)}
+        if not isinstance(error, dict):
+            error = {"message": str(error)}
+        super().__init__(str(error.get("message") or f"HTTP status {status}"), error.get("param"))
+        self.code = status
+        self.type = str(error.get("type") or "InternalServerError")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean "…"?` for a name that is close to a known one, else nothing."""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f' Did you mean "{matches[0]}"?' if matches else ""

@@ -1,0 +1,170 @@
+"""What a job may ask for: the typed forms of a job's `input`, and the errors for everything else.
+
+Three shapes of input lead to two kinds of job:
+
+    {"openai_route": "/v1/…", "openai_input": {…}}      RunPod's OpenAI gateway
+    {"route": "/v1/…", "body": {…}, "method": "POST"}   the same, in general form
+    {"prompt": "…"} or {"messages": […]}                RunPod's native form
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from vllm_worker.batching import Schedule
+from vllm_worker.errors import BadRequest, nearest
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class _Input(BaseModel):
+    """Strict: a number in quotes is a mistake, and so is a field that nobody knows."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
+
+
+class OpenAIJob(_Input):
+    """A request to one route of vLLM's application.
+
+    Without `method` a body makes it a POST; GET routes come from the gateway with no body or `{}`.
+    """
+
+    route: Annotated[str, Field(pattern="^/")]
+    body: dict[str, Any] | None = None
+    given_method: Method | None = Field(default=None, alias="method")
+
+    @property
+    def method(self) -> Method:
+        return self.given_method or ("POST" if self.body else "GET")
+
+
+class GatewayInput(_Input):
+    """The input that RunPod's OpenAI gateway makes of an HTTP request."""
+
+    openai_route: Annotated[str, Field(pattern="^/")]
+    openai_input: dict[str, Any] | None = None
+
+    def as_job(self) -> OpenAIJob:
+        return OpenAIJob(route=self.openai_route, body=self.openai_input)
+
+
+class Message(BaseModel):
+    """One message of a chat; fields beyond these are for the model's chat template."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class NativeJob(_Input):
+    """A generation in RunPod's native form. Sizes of pieces are in tokens."""
+
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    apply_chat_template: bool = False
+    sampling_params: dict[str, Any] = {}
+    stream: bool = False
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    min_batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "NativeJob":
+        if (self.prompt is None) == (self.messages is None):
+            given = "neither" if self.prompt is None else "both"
+            raise PydanticCustomError(
+                "one_prompt", "Give either prompt or messages; {given} was given.", {"given": given}
+            )
+        return self
+
+    @property
+    def chat(self) -> list[dict[str, Any]] | None:
+        """The messages that go through the model's chat template, or None for a bare prompt."""
+        if self.messages is not None:
+            return [message.model_dump(exclude_unset=True) for message in self.messages]
+        if self.apply_chat_template:
+            return [{"role": "user", "content": self.prompt}]
+        return None
+
+    def schedule(self, default: Schedule) -> Schedule:
+        """The worker's schedule of pieces with what this job changes in it."""
+        return Schedule(
+            self.min_batch_size or default.minimum,
+            self.max_batch_size or default.maximum,
+            self.batch_size_growth_factor or default.growth,
+        )
+
+
+Job = OpenAIJob | NativeJob
+
+
+def parse_job(value: Any) -> Job:
+    """The job in a RunPod job's `input`.
+
+    Raises BadRequest, which names the first wrong field in `param` and all of them in its message.
+    """
+    if not isinstance(value, dict):
+        raise BadRequest(f"input must be an object, not {_json_type(value)}.", "input")
+    form = _form(value)
+    try:
+        parsed = form.model_validate(value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        messages = " ".join(_explain(detail, form) for detail in details)
+        raise BadRequest(messages, _param(details[0]) or None) from None
+    return parsed.as_job() if isinstance(parsed, GatewayInput) else parsed
+
+
+def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:
+    if "openai_route" in value or "openai_input" in value:
+        return GatewayInput
+    return OpenAIJob if "route" in value else NativeJob
+
+
+def _param(detail: ErrorDetails) -> str:
+    """`messages.0.role`, without the names of union members that pydantic puts in between."""
+    parts = [str(part) for part in detail["loc"]]
+    return ".".join(p for p in parts if p.isdigit() or (p.isidentifier() and p != "str"))
+
+
+def _explain(detail: ErrorDetails, form: type[BaseModel]) -> str:
+    param = _param(detail)
+    match detail["type"]:
+        case "extra_forbidden":
+            known = [field.alias or name for name, field in form.model_fields.items()]
+            hint = nearest(param, known) or f" Known fields: {', '.join(known)}."
+            return f"{param} is not a field of this input.{hint}"
+        case "missing":
+            return f"{param} is missing."
+        case "one_prompt":
+            return detail["msg"]
+        case "literal_error":
+            return f"{param} must be one of {', '.join(get_args(Method))}."
+        case "string_pattern_mismatch":
+            return f"{param} must start with a slash, such as /v1/chat/completions."
+        case "too_short":
+            return f"{param} must not be empty."
+        case _:
+            allowed = detail["msg"].removeprefix("Input should be ")
+            return f"{param} should be {allowed}, not {_json_type(detail['input'])}."
+
+
+def _json_type(value: Any) -> str:
+    """What JSON calls a value; numbers are shown, since only their size can be wrong."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return f"{value}"
+        case str():
+            return "a string"
+        case dict():
+            return "an object"
+        case list():
+            return "an array" if value else "an empty array"
+        case _:
+            return type(value).__name__

@@ -1,0 +1,124 @@
+"""An OpenAIJob → vLLM's application → the job's outputs."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from vllm_worker.asgi import Response
+from vllm_worker.batching import in_pieces
+from vllm_worker.errors import (
+    EngineFailure,
+    JobError,
+    MethodNotAllowed,
+    NoSuchRoute,
+    VLLMError,
+)
+from vllm_worker.interface import Engine
+from vllm_worker.jobs import OpenAIJob
+from vllm_worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One whole server-sent event, with the blank line that ends it."""
+
+    text: str
+    tokens: int = 1
+
+    def split(self, tokens: int) -> tuple["Event", "Event"]:
+        raise NotImplementedError("an event is never split")
+
+    @property
+    def data(self) -> str:
+        """The `data` field; vLLM's events have one line of it."""
+        return self.text.partition("data: ")[2].rstrip()
+
+    @property
+    def error(self) -> JobError | None:
+        """What this event tells the client to fail with, or None."""
+        if not self.text.startswith(('data: {"error"', "event: error")):
+            return None
+        body = json.loads(self.data)
+        code = body["error"].get("code") if isinstance(body.get("error"), dict) else None
+        return VLLMError(code if isinstance(code, int) else 500, body)
+
+
+async def answer(
+    job: OpenAIJob, job_id: str, engine: Engine, settings: Settings
+) -> AsyncIterator[Any]:
+    """The outputs of the job: one JSON value or, for an event stream, pieces of it.
+
+    A piece is text made of whole events, or with RAW_OPENAI_OUTPUT=0 a list of their data.
+    Raises VLLMError for an error status, and after an error event, which the client gets first.
+    """
+    response = await engine.call(job.method, job.route, job.body, {"x-request-id": job_id})
+    try:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            yield _body(job, response, await response.read())
+            return
+        async for piece in in_pieces(_events(response), settings.schedule, settings.max_delay):
+            yield _raw(piece) if settings.raw_openai_output else _parsed(piece)
+    finally:
+        await response.aclose()
+
+
+def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
+    """The body as JSON, or as text where it is none. Raises JobError for an error."""
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = content.decode(errors="replace")
+    if isinstance(body, dict) and body.keys() == {"detail"}:  # the framework's answer, not vLLM's
+        if response.status == 404:
+            raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
+        if response.status == 405:
+            raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""))
+    if response.status >= 400:
+        raise VLLMError(response.status, body)
+    if isinstance(body, dict) and body.get("error"):
+        # The SDK fails a job whose output has an "error", and so would write it as a Python repr.
+        raise VLLMError(500, body)
+    return body
+
+
+async def _events(response: Response) -> AsyncGenerator[Event]:
+    """The events of the stream. Raises the error that an event carries after the stream's end."""
+    failure: JobError | None = None
+    try:
+        async for text in _whole_events(response):
+            event = Event(text, tokens=_tokens(text))
+            failure = failure or event.error
+            yield event
+    except Exception:
+        # The application broke off in mid-stream: say so in the stream as well.
+        failure = EngineFailure("The engine failed in the middle of this stream.")
+        yield Event(failure.as_event())
+    finally:
+        await response.aclose()
+    if failure:
+        raise failure
+
+
+async def _whole_events(response: Response) -> AsyncIterator[str]:
+    """Text up to and with each blank line, however the application cut it."""
+    rest = b""
+    async for chunk in response.chunks():
+        *events, rest = (rest + chunk).split(b"\n\n")
+        for event in events:
+            yield event.decode() + "\n\n"
+    if rest:
+        yield rest.decode() + "\n\n"
+
+
+def _tokens(event: str) -> int:
+    """vLLM sends an event per token, and before the first one an event with the role alone."""
+    return 0 if '"delta":{"role"' in event or event.endswith("data: [DONE]\n\n") else 1
+
+
+def _raw(piece: list[Event]) -> str:
+    return "".join(event.text for event in piece)
+
+
+def _parsed(piece: list[Event]) -> list[Any]:
+    return [json.loads(event.data) for event in piece if event.data and event.data != "[DONE]"]

@@ -1,0 +1,107 @@
+"""The worker's own settings, read once from the environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vllm_worker.batching import Schedule
+from vllm_worker.errors import ConfigurationError
+
+DEMO_MODEL = "demo"
+"""The MODEL_NAME of the model that comes with this package."""
+
+_DEMO_MODEL_FOLDER = Path(__file__).parent / "demo_model"
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Each field is an environment variable, in upper case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
+
+    model_name: str = DEMO_MODEL
+    max_concurrency: Size = 300
+    default_batch_size: Size = 50
+    default_min_batch_size: Size = 1
+    default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
+    stream_max_delay_ms: Annotated[int, Field(ge=0)] = 500
+    raw_openai_output: bool = True
+    openai_served_model_name_override: str | None = None
+    openai_response_role: str = "assistant"
+    custom_chat_template: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    runpod_webhook_get_job: str | None = None
+
+    @field_validator("raw_openai_output", mode="before")
+    @classmethod
+    def _boolean(cls, value: Any) -> bool:
+        return parse_boolean(value) if isinstance(value, str) else value
+
+    @property
+    def model(self) -> str:
+        """What vLLM loads: a repository's name or a folder."""
+        return str(_DEMO_MODEL_FOLDER) if self.model_name == DEMO_MODEL else self.model_name
+
+    @property
+    def served_model_name(self) -> str:
+        """What clients call the model."""
+        return self.openai_served_model_name_override or self.model_name
+
+    @property
+    def schedule(self) -> Schedule:
+        """The sizes of a stream's pieces, unless the job says otherwise."""
+        return Schedule(
+            self.default_min_batch_size,
+            self.default_batch_size,
+            self.default_batch_size_growth_factor,
+        )
+
+    @property
+    def max_delay(self) -> float:
+        """How long a token may wait for its piece, in seconds; 0 is for ever."""
+        return self.stream_max_delay_ms / 1000
+
+    @property
+    def on_runpod(self) -> bool:
+        """Whether RunPod's queue is there; else the worker brings its own, the local endpoint."""
+        return self.runpod_webhook_get_job is not None
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in these environment variables; an empty one counts as not set.
+
+    Raises ConfigurationError, which names every variable that is wrong.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError([_explain(detail) for detail in error.errors()]) from None
+    if settings.on_runpod and "MODEL_NAME" not in given:
+        raise ConfigurationError(
+            [
+                "MODEL_NAME is not set: it must name a Hugging Face repository or a folder, "
+                f'or "{DEMO_MODEL}" for the small model that comes with the worker.'
+            ]
+        )
+    return settings
+
+
+def parse_boolean(value: str) -> bool:
+    """0, 1, true or false, in any case. Raises ValueError for anything else."""
+    match value.strip().lower():
+        case "1" | "true":
+            return True
+        case "0" | "false":
+            return False
+    raise ValueError("must be 0, 1, true or false")
+
+
+def _explain(detail: Any) -> str:
+    name, value = detail["loc"][0], detail["input"]
+    allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{name}={value!r}: {allowed}."
