@@ -223,7 +223,7 @@ def _report(degrees: str, sky: str, rng: Random) -> str:
         pairs.append(("humidity", rng.randrange(20, 100)))
     if rng.random() < 0.3:
         rng.shuffle(pairs)
-    return json.dumps(dict(pairs), ensure_ascii=False, separators=rng.choice(((", ", ": "), None)))
+    return json.dumps(dict(pairs), ensure_ascii=False, separators=rng.choice((None, (",", ":"))))
 
 
 def _clock(place: str, rng: Random) -> tuple[str, str]:

@@ -27,7 +27,18 @@ class EndpointServer(uvicorn.Server):
     results can be posted; the parent then ends it with SIGTERM.
     """
 
-    def __init__(self, config: uvicorn.Config, queue: JobQueue, parent: int | None) -> None:
+    def __init__(self, queue: JobQueue, parent: int | None = None) -> None:
+        config = uvicorn.Config(
+            create_app(queue),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACEFUL_S,
+        )
         super().__init__(config)
         self._queue = queue
         self._parent = parent
@@ -58,17 +69,6 @@ def serve(listener: socket.socket, parent: int | None = None) -> None:
 
     Without a parent, SIGINT ends it too.
     """
-    queue = JobQueue(on_end=Webhooks())
-    config = uvicorn.Config(
-        create_app(queue),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACEFUL_S,
-    )
+    server = EndpointServer(JobQueue(on_end=Webhooks()), parent)
     with contextlib.suppress(KeyboardInterrupt):
-        EndpointServer(config, queue, parent).run(sockets=[listener])
+        server.run(sockets=[listener])

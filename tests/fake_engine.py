@@ -1,0 +1,55 @@
+"""An engine without a model: says what it is told to, through the interface that the routes use."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from vllm_worker import asgi
+from vllm_worker.interface import Delta
+from vllm_worker.jobs import NativeJob
+
+
+class FakeEngine:
+    """`deltas` is what every generation yields; an exception among them is raised.
+
+    `app` is the ASGI application that `call` talks to. `pause` in seconds comes before each delta.
+    """
+
+    def __init__(self, deltas: Any = (), app: Any = None, pause: float = 0.0) -> None:
+        self.deltas = list(deltas)
+        self.app = app
+        self.pause = pause
+        self.dead = False
+        self.started = False
+        self.running: set[str] = set()
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def call(
+        self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> asgi.Response:
+        payload = b"" if body is None else json.dumps(body).encode()
+        return await asgi.request(self.app, method, target, payload, headers or {})
+
+    async def generate(self, job: NativeJob, request_id: str) -> AsyncGenerator[Delta]:
+        self.running.add(request_id)
+        try:
+            for delta in self.deltas:
+                await asyncio.sleep(self.pause)
+                if isinstance(delta, Exception):
+                    raise delta
+                yield delta
+        finally:
+            self.running.discard(request_id)
+
+    def shutdown(self) -> None:
+        self.dead = True
+
+
+def words(*texts: str, finish_reason: str | None = "stop") -> list[Delta]:
+    """A delta of one token per text; the last one finishes."""
+    deltas = [Delta(0, text, 1, input_tokens=5) for text in texts]
+    last = Delta(0, texts[-1], 1, input_tokens=5, finish_reason=finish_reason)
+    return [*deltas[:-1], last]

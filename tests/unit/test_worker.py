@@ -1,0 +1,100 @@
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from tests.fake_engine import FakeEngine, words
+from vllm_worker.errors import EngineFailure
+from vllm_worker.serverless import Concurrency, live
+from vllm_worker.settings import load_settings
+from vllm_worker.worker import Worker
+
+
+def worker(engine: FakeEngine) -> Worker:
+    return Worker(load_settings({"MAX_CONCURRENCY": "7"}), engine)
+
+
+async def outputs(worker: Worker, job_input: Any) -> list[Any]:
+    return [output async for output in worker.handle({"id": "job-1", "input": job_input})]
+
+
+def error(output: Any) -> dict[str, Any]:
+    assert output.keys() == {"error"}
+    return json.loads(output["error"])
+
+
+async def test_a_good_job_is_answered() -> None:
+    (output,) = await outputs(worker(FakeEngine(words("Hi"))), {"prompt": "x"})
+    assert output["choices"][0]["tokens"] == ["Hi"]
+
+
+async def test_bad_input_is_an_error_output() -> None:
+    (output,) = await outputs(worker(FakeEngine()), {"prompt": 5})
+    assert error(output)["code"] == 400
+
+
+async def test_a_failure_after_pieces_comes_after_them() -> None:
+    engine = FakeEngine([*words("a", finish_reason=None), EngineFailure("broke")])
+    piece, last = await outputs(worker(engine), {"prompt": "x", "stream": True})
+    assert piece["choices"][0]["tokens"] == ["a"]
+    assert error(last)["message"] == "broke"
+
+
+async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("vllm_worker").propagate = True
+    engine = FakeEngine([KeyError("the user's words")])
+    (output,) = await outputs(worker(engine), {"prompt": "x"})
+    assert error(output)["code"] == 500
+    assert "user's words" not in output["error"] + caplog.text
+    assert "job-1 failed: KeyError in generate" in caplog.text
+
+
+async def test_when_the_engine_is_dead_a_failure_says_to_try_again() -> None:
+    engine = FakeEngine([EngineFailure("broke")])
+    engine.dead = True
+    (output,) = await outputs(worker(engine), {"prompt": "x"})
+    assert error(output)["code"] == 503
+
+
+async def test_a_job_ends_in_the_engine_when_its_task_is_cancelled() -> None:
+    engine = FakeEngine(words(*"abcdefgh"), pause=0.01)
+    task = asyncio.create_task(outputs(worker(engine), {"prompt": "x", "stream": True}))
+    await asyncio.sleep(0.02)
+    assert engine.running == {"job-1"}
+    task.cancel()
+    await asyncio.sleep(0.02)
+    assert not engine.running
+
+
+async def test_no_job_is_wanted_before_the_engine_has_started() -> None:
+    engine = FakeEngine()
+    subject = worker(engine)
+    concurrency = Concurrency(subject)
+    assert concurrency(1) == 0
+    assert not engine.started
+    await asyncio.sleep(0.01)
+    assert engine.started
+    assert concurrency(0) == concurrency(7) == 7
+
+
+async def test_a_start_that_fails_ends_the_process_with_code_1() -> None:
+    class Unlucky(FakeEngine):
+        async def start(self) -> None:
+            raise RuntimeError("no memory")
+
+    with pytest.raises(SystemExit) as raised:
+        await live(worker(Unlucky()))
+    assert raised.value.code == 1
+
+
+async def test_last_answers_waits_for_the_jobs_in_flight() -> None:
+    subject = worker(FakeEngine(words("a"), pause=0.4))
+    task = asyncio.create_task(outputs(subject, {"prompt": "x"}))
+    await asyncio.sleep(0)
+    await subject.last_answers()
+    assert task.done()
