@@ -6,9 +6,10 @@ everything else is the same. Importing this module has no effect, which the engi
 
 import logging
 import os
+import signal
 import sys
 
-from vllm_worker.errors import ConfigurationError
+from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.serverless import queue, run
 from vllm_worker.settings import load_settings
 from vllm_worker.startup import log_to_stderr, step
@@ -18,7 +19,6 @@ logger = logging.getLogger("vllm_worker.handler")
 
 
 def main() -> None:
-    log_to_stderr()
     settings = load_settings(os.environ)
     with queue(settings):
         with step("vLLM imported"):
@@ -34,9 +34,15 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    log_to_stderr()
+    # Until the SDK takes the signals over: leave through the context managers above.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         main()
     except ConfigurationError as error:
         for mistake in error.mistakes:
             logger.error("%s", mistake)
         sys.exit(2)
+    except StartFailure as error:
+        logger.error("%s", error)
+        sys.exit(1)

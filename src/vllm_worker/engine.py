@@ -26,20 +26,37 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from vllm_worker import asgi
-from vllm_worker.errors import BadRequest, EngineDead, EngineFailure, JobError, VLLMError, nearest
+from vllm_worker.errors import (
+    BadRequest,
+    EngineDead,
+    EngineFailure,
+    JobError,
+    StartFailure,
+    VLLMError,
+    nearest,
+)
 from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob
+
+_CONTEXT = UsageContext.OPENAI_API_SERVER
 
 
 class VLLMEngine:
     """Satisfies `interface.Engine`. Build it before the event loop, start it inside."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Loads the model, which takes its time; `arguments` are those of `vllm serve`."""
+        """Loads the model, which takes its time; `arguments` are those of `vllm serve`.
+
+        Raises StartFailure.
+        """
         self._arguments = arguments
-        self._llm = AsyncLLMEngine.from_engine_args(
-            AsyncEngineArgs.from_cli_args(arguments), usage_context=UsageContext.OPENAI_API_SERVER
-        )
+        try:
+            # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
+            self._llm = AsyncLLMEngine.from_engine_args(
+                AsyncEngineArgs.from_cli_args(arguments), usage_context=_CONTEXT
+            )
+        except Exception as error:
+            raise StartFailure(f"the engine could not be built: {error}") from error
         self._app: Any = None
 
     @property

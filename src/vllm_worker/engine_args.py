@@ -12,7 +12,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from vllm_worker.errors import ConfigurationError
-from vllm_worker.settings import Settings, parse_boolean
+from vllm_worker.settings import DEMO_MODEL, Settings, parse_boolean
 
 _NOT_OFFERED = {
     # an HTTP server's
@@ -27,6 +27,9 @@ _NOT_OFFERED = {
     # not options of the engine; huggingface_hub finds HF_TOKEN by itself
     "config", "help", "hf_token",
 }  # fmt: skip
+
+_DEMO_OPTIONS = ["--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+"""What suits the embedded model: compiling would take longer than it ever saves."""
 
 _OTHER_NAMES = {"TOKENIZER_NAME": "tokenizer", "MODEL_REVISION": "revision"}
 """The seed worker's names of options that vLLM calls otherwise."""
@@ -65,6 +68,8 @@ def parse_engine_args(settings: Settings, environ: Mapping[str, str]) -> argpars
 def _from_settings(settings: Settings) -> list[str]:
     words = ["--model", settings.model, "--served-model-name", settings.served_model_name]
     words += ["--response-role", settings.openai_response_role]
+    if settings.model_name == DEMO_MODEL:
+        words += _DEMO_OPTIONS
     if settings.custom_chat_template:
         words += ["--chat-template", settings.custom_chat_template]
     return words

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── ConfigurationError        wrong settings: the worker does not start
+├── StartFailure              the settings are fine, and yet the engine could not be built
 └── JobError                  one job fails: has an HTTP status and OpenAI's error fields
     ├── BadRequest            400, the job's input is wrong
     ├── NoSuchRoute           404, vLLM's application has no such route for the loaded model
@@ -27,6 +28,10 @@ class ConfigurationError(WorkerError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = list(mistakes)
         super().__init__("\n".join(self.mistakes))
+
+
+class StartFailure(WorkerError):
+    """The engine could not be built."""
 
 
 class JobError(WorkerError):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from vllm_worker.endpoint import process
+from vllm_worker.errors import ConfigurationError
 from vllm_worker.settings import Settings
 from vllm_worker.startup import log_ready, step
 from vllm_worker.worker import Worker
@@ -39,12 +40,18 @@ def run(worker: Worker) -> None:
 
 @contextmanager
 def queue(settings: Settings) -> Iterator[None]:
-    """RunPod's queue; where the platform's environment is missing, a local endpoint is started."""
+    """RunPod's queue; where the platform's environment is missing, a local endpoint is started.
+
+    Raises ConfigurationError when the endpoint cannot listen where it should.
+    """
     if settings.on_runpod:
         yield
         return
-    with step("local endpoint started"):
-        endpoint = process.start(settings.host, settings.port)
+    try:
+        with step("local endpoint started"):
+            endpoint = process.start(settings.host, settings.port)
+    except process.EndpointStartError as error:
+        raise ConfigurationError([str(error)]) from None
     os.environ.update(endpoint.environment)
     logger.info("serving on %s when the engine is ready; jobs wait until then", endpoint.url)
     try:

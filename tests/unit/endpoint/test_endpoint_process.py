@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -25,6 +26,12 @@ os._exit(1)
 """
 
 
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(verify=False) as client:
+        yield client
+
+
 def run_python(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -36,33 +43,33 @@ def run_python(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until_refused(url: str, seconds: float) -> None:
+def wait_until_refused(http: httpx.Client, url: str, seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            httpx.get(f"{url}/health")
+            http.get(f"{url}/health")
         except httpx.TransportError:
             return
         time.sleep(0.05)
     pytest.fail(f"{url} still answers after {seconds} s")
 
 
-def test_ctrl_c_closes_and_stop_ends():
+def test_ctrl_c_closes_and_stop_ends(http: httpx.Client):
     endpoint = start("127.0.0.1", 0)
     base = f"{endpoint.url}/v2/local"
     worker = endpoint.environment["RUNPOD_POD_ID"]
     try:
         assert endpoint.port != 0
-        job = httpx.post(f"{base}/run", json=JOB).json()["id"]
-        httpx.get(f"{base}/job-take/{worker}?gpu=x")
+        job = http.post(f"{base}/run", json=JOB).json()["id"]
+        http.get(f"{base}/job-take/{worker}?gpu=x")
         endpoint.close()
-        while httpx.post(f"{base}/run", json=JOB).status_code != 503:
+        while http.post(f"{base}/run", json=JOB).status_code != 503:
             time.sleep(0.01)
-        httpx.post(f"{base}/job-done/{worker}/{job}?gpu=x", json={"output": "last"})
-        assert httpx.get(f"{base}/status/{job}").json()["output"] == "last"
+        http.post(f"{base}/job-done/{worker}/{job}?gpu=x", json={"output": "last"})
+        assert http.get(f"{base}/status/{job}").json()["output"] == "last"
     finally:
         endpoint.stop()
-    wait_until_refused(endpoint.url, 0.5)
+    wait_until_refused(http, endpoint.url, 0.5)
     endpoint.stop()
     endpoint.close()
 
@@ -70,7 +77,7 @@ def test_ctrl_c_closes_and_stop_ends():
 def test_a_taken_port_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(EndpointStartError, match=f"HOST=127.0.0.1 PORT={port}: .*in use"):
+        with pytest.raises(EndpointStartError, match=rf"HOST=127\.0\.0\.1 PORT={port}: .*in use"):
             start("127.0.0.1", port)
         process = run_python("-m", "vllm_worker.endpoint", "--port", str(port))
         _, errors = process.communicate(timeout=5)
@@ -81,18 +88,18 @@ def test_a_taken_port_is_named():
 
 def test_an_endpoint_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(EndpointStartError, match="HOST=127.0.0.1 PORT="):
+    with pytest.raises(EndpointStartError, match=r"HOST=127\.0\.0\.1 PORT="):
         start("127.0.0.1", 0)
 
 
-def test_the_endpoint_ends_with_its_parent():
+def test_the_endpoint_ends_with_its_parent(http: httpx.Client):
     parent = run_python("-c", PARENT)
     assert parent.stdout is not None
     url, child = parent.stdout.readline().split()
     try:
-        assert httpx.get(f"{url}/health").status_code == 200
+        assert http.get(f"{url}/health").status_code == 200
         parent.kill()
-        wait_until_refused(url, 3)
+        wait_until_refused(http, url, 3)
     except BaseException:
         os.kill(int(child), signal.SIGKILL)
         raise
@@ -100,13 +107,13 @@ def test_the_endpoint_ends_with_its_parent():
         parent.communicate()
 
 
-def test_alone_it_ends_on_ctrl_c():
+def test_alone_it_ends_on_ctrl_c(http: httpx.Client):
     process = run_python("-m", "vllm_worker.endpoint", "--port", "0", "--endpoint-id", "mine")
     assert process.stdout is not None
     line = process.stdout.readline()
     url = line.split()[-1]
     assert url.endswith("/v2/mine")
-    assert httpx.get(f"{url}/health").status_code == 200
+    assert http.get(f"{url}/health").status_code == 200
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=3)
     assert (process.returncode, errors) == (0, "")

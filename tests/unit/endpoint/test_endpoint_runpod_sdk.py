@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import httpx
@@ -37,11 +38,13 @@ runpod.serverless.start({
 
 
 @pytest.fixture
-def runpod_endpoint(live_url: str, monkeypatch: pytest.MonkeyPatch) -> runpod.Endpoint:
+def runpod_endpoint(live_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[runpod.Endpoint]:
     monkeypatch.setattr(runpod, "endpoint_url_base", live_url.removesuffix("/local"))
     # The client sleeps a second before each look at a stream.
     monkeypatch.setattr(runner, "time", SimpleNamespace(sleep=lambda seconds: None))
-    return runpod.Endpoint("local", api_key="local")
+    endpoint = runpod.Endpoint("local", api_key="local")
+    yield endpoint
+    endpoint.rp_client.rp_session.close()
 
 
 async def count(job_input: dict):
@@ -88,7 +91,7 @@ def endpoint_and_worker():
 def test_the_sdks_worker(endpoint_and_worker: tuple[EndpointProcess, subprocess.Popen[bytes]]):
     endpoint, worker = endpoint_and_worker
     with (
-        httpx.Client(base_url=endpoint.url, timeout=10) as http,
+        httpx.Client(base_url=endpoint.url, timeout=10, verify=False) as http,
         openai.OpenAI(base_url=f"{endpoint.url}/openai/v1", api_key="x", max_retries=0) as client,
     ):
         result = http.post("/runsync", json={"input": {}}).json()

@@ -1,7 +1,7 @@
 """The final result is posted to the job's webhook."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
 
 import httpx
 import pytest
@@ -29,9 +29,9 @@ class Receiver:
 
 
 @pytest.fixture
-async def hooks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[webhooks.Webhooks]:
+def hooks(monkeypatch: pytest.MonkeyPatch) -> webhooks.Webhooks:
     monkeypatch.setattr(webhooks, "RETRY_DELAYS_S", (0.0, 0.0))
-    yield webhooks.Webhooks()
+    return webhooks.Webhooks()
 
 
 @pytest.mark.parametrize("statuses", [(200,), (500, 200), (500, 404, 500)])
@@ -41,19 +41,16 @@ async def test_the_result_is_posted_until_it_is_accepted(hooks: webhooks.Webhook
     hooks.__dict__["_client"] = httpx.AsyncClient(transport=transport)
     app = create_app(JobQueue(clock=ManualClock(), on_end=hooks))
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app), base_url="http://x"
+        transport=httpx.ASGITransport(app=app), base_url="http://x/v2/local"
     ) as client:
         job = {"input": {}, "webhook": "http://receiver/hook"}
         job_id = (await client.post("run", json=job)).json()["id"]
         assert receiver.posted == []
         worker = FakeWorker(client, "w")
-        worker.client.base_url = httpx.URL("http://x/v2/local")
         await worker.take()
         await worker.done(job_id, output="result")
         async with asyncio.timeout(1):
             await receiver.all_posted.wait()
         await asyncio.gather(*hooks._sending)
         status = (await client.get(f"status/{job_id}")).json()
-    assert [httpx.Response(200, content=body).json() for body in receiver.posted] == [
-        status
-    ] * len(statuses)
+    assert [json.loads(body) for body in receiver.posted] == [status] * len(statuses)

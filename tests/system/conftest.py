@@ -1,0 +1,88 @@
+"""One worker process for all tests that do not end it, on an endpoint of its own."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import runpod
+
+from tests.system.stream_gate import StreamGate, stream_gate
+from tests.system.worker_process import WorkerProcess, running_worker
+from vllm_worker.endpoint import process
+
+
+@contextlib.contextmanager
+def running_endpoint() -> Iterator[process.EndpointProcess]:
+    endpoint = process.start("127.0.0.1", 0)
+    try:
+        yield endpoint
+    finally:
+        endpoint.stop()
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[process.EndpointProcess]:
+    with running_endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def gate(endpoint: process.EndpointProcess) -> Iterator[StreamGate]:
+    with stream_gate(endpoint.url) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="session")
+def inspect_socket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("worker") / "inspect"
+
+
+@pytest.fixture(scope="session")
+def worker(
+    endpoint: process.EndpointProcess, gate: StreamGate, inspect_socket: Path
+) -> Iterator[WorkerProcess]:
+    environment = endpoint.environment | {"INSPECT_SOCKET": str(inspect_socket)}
+    stream = "RUNPOD_WEBHOOK_POST_STREAM"
+    environment[stream] = environment[stream].replace(endpoint.url, gate.url)
+    with running_worker(environment, "tests/system/inspectable_handler.py") as worker:
+        yield worker
+
+
+@pytest.fixture
+def requests_held(worker: WorkerProcess, inspect_socket: Path) -> Callable[[], tuple[int, int]]:
+    """How many requests the engine holds, in its frontend and in its core."""
+
+    def ask() -> tuple[int, int]:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(inspect_socket))
+            frontend, core = connection.makefile().read().split()
+        return int(frontend), int(core)
+
+    return ask
+
+
+@pytest.fixture
+def client(worker: WorkerProcess, endpoint: process.EndpointProcess) -> openai.OpenAI:
+    base_url = f"{endpoint.url}/v2/local/openai/v1"
+    return openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+
+
+@pytest.fixture
+def runpod_endpoint(
+    worker: WorkerProcess, endpoint: process.EndpointProcess, monkeypatch: pytest.MonkeyPatch
+) -> runpod.Endpoint:
+    monkeypatch.setattr(runpod, "endpoint_url_base", f"{endpoint.url}/v2")
+    return runpod.Endpoint("local", api_key="none")
+
+
+def eventually(condition: Callable[[], bool], timeout: float = 20) -> None:
+    """Returns when the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)

@@ -1,0 +1,194 @@
+"""What clients see, through the unmodified openai and runpod packages."""
+
+import json
+from typing import Any
+
+import openai
+import pytest
+import runpod
+
+from tests.system.conftest import eventually
+
+QUESTION = [{"role": "user", "content": "What is RunPod?"}]
+GREEDY = {"temperature": 0, "max_tokens": 160}
+LONG = {"max_tokens": 160, "ignore_eos": True, "temperature": 0}
+
+
+def text(outputs: list[dict[str, Any]]) -> str:
+    return "".join(text for output in outputs for text in output["choices"][0]["tokens"])
+
+
+# The native path
+
+
+def test_run_sync_gives_one_output(runpod_endpoint: runpod.Endpoint) -> None:
+    (output,) = runpod_endpoint.run_sync({"messages": QUESTION, "sampling_params": GREEDY})
+    (choice,) = output["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert "RunPod" in choice["tokens"][0]
+    assert 0 < output["usage"]["output"] < 160
+
+
+def test_run_gives_a_job_to_wait_for(runpod_endpoint: runpod.Endpoint) -> None:
+    job = runpod_endpoint.run({"prompt": "RunPod is", "sampling_params": LONG})
+    eventually(lambda: job.status() == "COMPLETED")
+    (output,) = job.output()
+    assert output["usage"]["output"] == 160
+    assert output["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_stream_comes_in_growing_pieces(runpod_endpoint: runpod.Endpoint) -> None:
+    job = runpod_endpoint.run({"prompt": "RunPod is", "stream": True, "sampling_params": LONG})
+    pieces = list(job.stream())
+    totals = [piece["usage"]["output"] for piece in pieces]
+    assert totals == [1, 4, 13, 40, 90, 140, 160]
+    assert [len(piece["choices"][0]["tokens"]) for piece in pieces] == [1, 3, 9, 27, 50, 50, 20]
+    assert ["finish_reason" in piece["choices"][0] for piece in pieces] == [False] * 6 + [True]
+    (whole,) = runpod_endpoint.run_sync({"prompt": "RunPod is", "sampling_params": LONG})
+    assert text(pieces) == text([whole])
+
+
+def test_a_job_can_choose_its_pieces(runpod_endpoint: runpod.Endpoint) -> None:
+    sizes = {"min_batch_size": 2, "max_batch_size": 10, "batch_size_growth_factor": 2}
+    job = {"prompt": "RunPod is", "stream": True, "sampling_params": LONG | {"max_tokens": 34}}
+    pieces = runpod_endpoint.run_sync(job | sizes)
+    assert [piece["usage"]["output"] for piece in pieces] == [2, 6, 14, 24, 34]
+
+
+def test_a_prompt_can_be_put_under_the_chat_template(runpod_endpoint: runpod.Endpoint) -> None:
+    prompt = {"prompt": QUESTION[0]["content"], "apply_chat_template": True}
+    (templated,) = runpod_endpoint.run_sync(prompt | {"sampling_params": GREEDY})
+    (chat,) = runpod_endpoint.run_sync({"messages": QUESTION, "sampling_params": GREEDY})
+    assert templated == chat
+
+
+def test_several_choices(runpod_endpoint: runpod.Endpoint) -> None:
+    sampling = {"n": 3, "max_tokens": 5, "ignore_eos": True}
+    (whole,) = runpod_endpoint.run_sync({"prompt": "x", "sampling_params": sampling})
+    assert [choice["finish_reason"] for choice in whole["choices"]] == ["length"] * 3
+    assert whole["usage"]["output"] == 15
+    pieces = runpod_endpoint.run_sync({"prompt": "x", "stream": True, "sampling_params": sampling})
+    assert pieces[-1]["usage"]["output"] == 15
+    assert [choice["finish_reason"] for choice in pieces[-1]["choices"]] == ["length"] * 3
+
+
+def test_health_and_purge(runpod_endpoint: runpod.Endpoint) -> None:
+    health = runpod_endpoint.health()
+    assert health["workers"]["idle"] + health["workers"]["running"] == 1
+    assert runpod_endpoint.purge_queue() == {"removed": 0, "status": "completed"}
+
+
+# The OpenAI path
+
+
+def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["demo"]
+
+
+def test_chat(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(model="demo", messages=QUESTION, **GREEDY)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop"
+    assert "RunPod" in choice.message.content
+    chunks = list(
+        client.chat.completions.create(model="demo", messages=QUESTION, stream=True, **GREEDY)
+    )
+    assert chunks[0].choices[0].delta.role == "assistant"
+    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert streamed == choice.message.content
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_completions(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="demo", prompt="RunPod is", **GREEDY)
+    chunks = client.completions.create(model="demo", prompt="RunPod is", stream=True, **GREEDY)
+    assert "".join(chunk.choices[0].text for chunk in chunks) == answer.choices[0].text
+    assert answer.usage.completion_tokens > 0
+
+
+def test_a_raw_openai_job_streams_whole_events_in_growing_pieces(
+    runpod_endpoint: runpod.Endpoint,
+) -> None:
+    body = {"model": "demo", "messages": QUESTION, "stream": True} | LONG
+    job = {"openai_route": "/v1/chat/completions", "openai_input": body}
+    pieces = runpod_endpoint.run_sync(job)
+    assert all(piece.startswith("data: ") and piece.endswith("\n\n") for piece in pieces)
+    contents = [piece.count('"delta":{"content"') for piece in pieces]
+    # vLLM sends no event for a token without text, so the last sizes vary.
+    assert contents[:5] == [1, 3, 9, 27, 50]
+    assert max(contents) == 50
+    assert pieces[-1].endswith("data: [DONE]\n\n")
+
+
+def test_the_general_form_of_a_job(runpod_endpoint: runpod.Endpoint) -> None:
+    (models,) = runpod_endpoint.run_sync({"route": "/v1/models"})
+    (same,) = runpod_endpoint.run_sync({"openai_route": "/v1/models", "openai_input": {}})
+    assert models["data"][0]["id"] == same["data"][0]["id"] == "demo"
+    body = {"model": "demo", "prompt": "RunPod is", "max_tokens": 3}
+    (tokens,) = runpod_endpoint.run_sync({"route": "/tokenize", "body": body, "method": "POST"})
+    assert tokens["count"] == len(tokens["tokens"])
+
+
+def test_errors_have_their_true_status(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.chat.completions.create(model="nope", messages=QUESTION)
+    assert unknown.value.body["param"] == "model"
+    with pytest.raises(openai.BadRequestError) as too_long:
+        client.completions.create(model="demo", prompt="word " * 5000, max_tokens=5)
+    assert "maximum context length" in str(too_long.value)
+    with pytest.raises(openai.BadRequestError):
+        client.chat.completions.create(model="demo", messages=QUESTION, temperature=-1, stream=True)
+
+
+# Bad input
+
+
+def failure(endpoint: runpod.Endpoint, job: Any) -> dict[str, Any]:
+    answer = endpoint.rp_client.post("local/runsync", {"input": job}, timeout=60)
+    assert answer["status"] == "FAILED", answer
+    return json.loads(answer["error"])
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "says"),
+    [
+        ({"stream": True}, 400, "Give either prompt or messages; neither"),
+        ({"prompt": "x", "messages": QUESTION}, 400, "Give either prompt or messages; both"),
+        ({"prompt": ["x"]}, 400, "prompt should be a valid string"),
+        ({"prompt": "x", "sampling_params": []}, 400, "sampling_params should be"),
+        ({"prompt": "x", "sampling_params": {"max_token": 5}}, 400, '"max_tokens"?'),
+        ({"prompt": "x", "sampling_params": {"zzz": 5}}, 400, "Known are: "),
+        (
+            {"prompt": "x", "sampling_params": {"max_tokens": "x"}},
+            400,
+            "sampling_params.max_tokens",
+        ),
+        ({"prompt": "x", "sampling_params": {"top_p": 2}}, 400, "top_p"),
+        ({"prompt": "x", "sampling_params": {"n": "many"}}, 400, "sampling_params.n"),
+        ({"prompt": "x", "max_batch_size": 0}, 400, "max_batch_size"),
+        ({"prompt": "x", "min_batch_size": -1}, 400, "min_batch_size"),
+        ({"prompt": "x", "batch_size_growth_factor": 0.5}, 400, "batch_size_growth_factor"),
+        ({"openai_route": "/v1/nope"}, 404, "/v1/nope is not a route"),
+        ({"openai_route": "/v1/nope", "openai_input": {"a": 1}}, 404, "/v1/nope is not a route"),
+        ({"openai_route": "/v1/chat/completions"}, 405, "takes POST, not GET"),
+        ({"route": "/v1/models", "method": "DELETE"}, 405, "takes GET, not DELETE"),
+        ({"prompt": "word " * 5000}, 400, "maximum context length is 2048"),
+        ({"prompt": "word " * 5000, "stream": True}, 400, "maximum context length is 2048"),
+    ],
+)
+def test_bad_input_fails_the_job_and_only_that(
+    runpod_endpoint: runpod.Endpoint, job: Any, code: int, says: str
+) -> None:
+    error = failure(runpod_endpoint, job)
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == code
+    assert says in error["message"]
+    (output,) = runpod_endpoint.run_sync({"prompt": "Hi", "sampling_params": {"max_tokens": 2}})
+    assert output["usage"]["output"] > 0
+
+
+def test_input_that_is_no_object_is_refused(worker: Any, endpoint: Any) -> None:
+    import httpx
+
+    answer = httpx.post(f"{endpoint.url}/v2/local/runsync", json={"input": "hi"}, trust_env=False)
+    assert answer.status_code == 400

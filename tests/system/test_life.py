@@ -1,0 +1,72 @@
+"""How a worker's process ends, and what becomes of its jobs."""
+
+import json
+import re
+import signal
+import socket
+import time
+
+import httpx
+
+from tests.system.conftest import eventually, running_endpoint
+from tests.system.worker_process import WorkerProcess, running_worker
+
+LONG = {"max_tokens": 1900, "ignore_eos": True}
+
+
+def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1() -> None:
+    with running_endpoint() as endpoint, running_worker(endpoint.environment) as worker:
+        client = httpx.Client(base_url=f"{endpoint.url}/v2/local", trust_env=False)
+        native = {"prompt": "x", "sampling_params": LONG}
+        openai = {"model": "demo", "prompt": "x"} | LONG
+        route = {"openai_route": "/v1/completions"}
+        inputs = [
+            native,
+            native | {"stream": True},
+            route | {"openai_input": openai},
+            route | {"openai_input": openai | {"stream": True}},
+        ]
+        ids = [client.post("/run", json={"input": job}).json()["id"] for job in inputs]
+        eventually(lambda: client.get("/health").json()["jobs"]["inProgress"] == len(inputs))
+        time.sleep(0.5)  # all four are generating
+        worker.engine_core().send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        assert worker.exit_code(timeout=10) == 1, worker.log
+        assert time.monotonic() - killed < 10
+        jobs = [client.get(f"/status/{job_id}").json() for job_id in ids]
+        assert [job["status"] for job in jobs] == ["FAILED"] * len(inputs)
+        assert [json.loads(job["error"])["code"] for job in jobs] == [503] * len(inputs)
+        assert "the engine has died" in worker.log
+
+
+def test_sigterm_lets_the_job_in_flight_finish_and_ends_with_0() -> None:
+    """Without RunPod's environment, so the worker brings its own endpoint."""
+    with running_worker({"PORT": "0"}) as worker:
+        url = worker.wait_for(r"serving on (\S+)").group(1)
+        client = httpx.Client(base_url=url, trust_env=False, timeout=60)
+        job = {"input": {"prompt": "x", "sampling_params": LONG}}
+        job_id = client.post("/run", json=job).json()["id"]
+        eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "IN_PROGRESS")
+        worker.process.send_signal(signal.SIGTERM)
+        eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "COMPLETED", 60)
+        assert worker.exit_code() == 0, worker.log
+        for step in ["local endpoint started", "vLLM imported", "engine built", "warmed up"]:
+            assert re.search(rf"{step}.* in \d+\.\d s", worker.log)
+
+
+def test_wrong_settings_end_the_start_at_once_with_every_mistake() -> None:
+    worker = WorkerProcess({"MAX_CONCURRENCY": "many", "RAW_OPENAI_OUTPUT": "perhaps"})
+    assert worker.exit_code() == 2
+    assert "MAX_CONCURRENCY='many'" in worker.log
+    assert "RAW_OPENAI_OUTPUT='perhaps'" in worker.log
+    assert "Traceback" not in worker.log
+    assert "vLLM imported" not in worker.log
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        worker = WorkerProcess({"PORT": port})
+        assert worker.exit_code() == 2
+    assert f"PORT={port}" in worker.log
+    assert "Traceback" not in worker.log

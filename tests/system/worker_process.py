@@ -1,0 +1,90 @@
+"""A worker as a process of its own, as it runs on RunPod, and the look into it that tests need."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+START_S = 240
+# Small and quick to start; pieces by size alone, so that tests can count.
+ENVIRONMENT = {
+    "MODEL_NAME": "demo",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "STREAM_MAX_DELAY_MS": "0",
+}
+
+
+class WorkerProcess:
+    """A running worker; `log` is what it has written so far."""
+
+    def __init__(self, environment: dict[str, str], script: str = "handler.py") -> None:
+        self.log = ""
+        self.process = subprocess.Popen(
+            [sys.executable, script],
+            cwd=ROOT,
+            env=os.environ | ENVIRONMENT | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def wait_for(self, pattern: str, timeout: float = START_S) -> re.Match[str]:
+        """The first match in the log. Fails the test with the log when there is none in time."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if match := re.search(pattern, self.log):
+                return match
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"{pattern!r} is not in the worker's log:\n{self.log[-5000:]}")
+
+    def wait_until_ready(self) -> "WorkerProcess":
+        self.wait_for("ready for jobs")
+        return self
+
+    def engine_core(self) -> psutil.Process:
+        """The process of vLLM's engine core."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (core,) = [child for child in children if "EngineCore" in child.name()]
+        return core
+
+    def exit_code(self, timeout: float = 60) -> int:
+        code = self.process.wait(timeout)
+        self._reader.join(timeout=5)
+        return code
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+            self.process.kill()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.log += line
+
+
+@contextlib.contextmanager
+def running_worker(
+    environment: dict[str, str], script: str = "handler.py"
+) -> Iterator[WorkerProcess]:
+    worker = WorkerProcess(environment, script)
+    try:
+        yield worker.wait_until_ready()
+    finally:
+        worker.stop()
