@@ -54,7 +54,8 @@ def wait_until_refused(http: httpx.Client, url: str, seconds: float) -> None:
     pytest.fail(f"{url} still answers after {seconds} s")
 
 
-def test_ctrl_c_closes_and_stop_ends(http: httpx.Client):
+def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the child must find the package without it
     endpoint = start("127.0.0.1", 0)
     base = f"{endpoint.url}/v2/local"
     worker = endpoint.environment["RUNPOD_POD_ID"]
@@ -65,6 +66,7 @@ def test_ctrl_c_closes_and_stop_ends(http: httpx.Client):
         endpoint.close()
         while http.post(f"{base}/run", json=JOB).status_code != 503:
             time.sleep(0.01)
+        time.sleep(0.4)  # longer than a server that exits would still answer
         http.post(f"{base}/job-done/{worker}/{job}?gpu=x", json={"output": "last"})
         assert http.get(f"{base}/status/{job}").json()["output"] == "last"
     finally:

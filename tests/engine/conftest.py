@@ -1,0 +1,27 @@
+"""One real engine for all tests here, in this process and in one event loop."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from vllm_worker.engine import VLLMEngine
+from vllm_worker.engine_args import parse_engine_args
+from vllm_worker.settings import load_settings
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every asynchronous test runs in the loop that the engine lives in."""
+    for item in items:
+        if item.path.parent.name == "engine" and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine() -> AsyncIterator[VLLMEngine]:
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
+    engine = VLLMEngine(parse_engine_args(load_settings({}), {"MAX_MODEL_LEN": "1024"}))
+    await engine.start()
+    yield engine
+    engine.shutdown()
