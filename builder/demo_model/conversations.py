@@ -14,8 +14,14 @@ from tools import Message, ToolConversations
 THANKS = ("Thanks", "Thank you", "Thanks!", "thank you", "Thanks a lot!", "Great, thanks")
 MORE = ("Tell me more.", "Tell me more about it.", "Tell me more", "Can you explain more?", "More")
 NO_MORE = "That is all I know about it. Ask me something else about this worker, RunPod or vLLM."
-# How often each kind of sample is drawn.
-SHARES = {"single": 42, "several": 12, "dialogue": 7, "unknown": 13, "tool": 16, "plain": 9, "copy": 1}
+# How often each kind of sample is drawn. Copying is a skill of its own: it appears suddenly, and soon
+# only if much of the text can be predicted by it. So it is learned first.
+Shares = dict[str, int]
+EARLY: Shares = {"echo": 30, "tool": 25, "copy": 10, "single": 20, "unknown": 10, "plain": 5}
+SHARES: Shares = {
+    "single": 42, "several": 14, "dialogue": 7, "unknown": 14, "tool": 18, "plain": 9, "copy": 2,
+    "echo": 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Sample:
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] | None = None
     text: str = ""
+    # Length in tokens of a random sequence that comes twice, instead of a text.
+    echo: int = 0
 
 
 class Conversations:
@@ -40,14 +48,13 @@ class Conversations:
         )
         self._tools = ToolConversations(corpus)
 
-    def stream(self, rng: Random, only: str | None = None) -> Iterator[Sample]:
-        """Samples for ever, of all kinds or of one. Every entry comes before any comes again."""
+    def stream(self, rng: Random, shares: Shares = SHARES) -> Iterator[Sample]:
+        """Samples for ever, of these kinds. Every entry comes once before any comes again."""
         entries, dialogues, plain = (
             _cycle(items, rng)
             for items in (self._corpus.entries, self._corpus.dialogues, self._plain_texts())
         )
-        kinds = [only] if only else list(SHARES)
-        weights = [SHARES[kind] for kind in kinds]
+        kinds, weights = list(shares), list(shares.values())
         while True:
             match rng.choices(kinds, weights)[0]:
                 case "single":
@@ -65,6 +72,8 @@ class Conversations:
                     yield Sample(text=next(plain))
                 case "copy":
                     yield self._chat(self._repeat(rng), rng)
+                case "echo":
+                    yield Sample(echo=rng.randrange(6, 60))
 
     def _plain_texts(self) -> tuple[str, ...]:
         """Paragraphs as they are, and each question with its answer as a text without markup."""
@@ -103,11 +112,14 @@ class Conversations:
 
     def _repeat(self, rng: Random) -> list[Message]:
         """Pure copying: it helps the model to copy cities and functions."""
-        word = self._tools.place(rng) if rng.random() < 0.5 else rng.choice(self._corpus.words["people"])
-        if rng.random() < 0.5:
+        people = self._corpus.words["people"]
+        word = self._tools.place(rng) if rng.random() < 0.6 else rng.choice(people)
+        if rng.random() < 0.4:
             messages = _turn(f"My name is {word}.", f"Nice to meet you, {word}!")
             return messages + _turn("What is my name?", f"Your name is {word}.")
-        return _turn(rng.choice((f"Say {word}.", f"Repeat after me: {word}")), word)
+        more = (self._tools.place(rng) for _ in range(rng.choice((0, 0, 1, 3))))
+        words = " ".join((word, *more))
+        return _turn(rng.choice((f"Say {words}", f"Repeat after me: {words}")), words)
 
     def _chat(self, messages: list[Message], rng: Random) -> Sample:
         """Sometimes with a system prompt or with tools that the questions do not need."""

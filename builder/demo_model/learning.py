@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from random import Random
 
 import torch
-from conversations import Conversations
+from conversations import Conversations, Shares
 from tokens import CONTEXT, Encoded, encode
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -48,11 +48,11 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def batches(
-    conversations: Conversations, tokenizer: PreTrainedTokenizerFast, seed: int
+    conversations: Conversations, tokenizer: PreTrainedTokenizerFast, rng: Random, shares: Shares
 ) -> Iterator[Batch]:
     """Batches for ever, of about BATCH_TOKENS each."""
-    rng = Random(seed)
-    samples = (encode(tokenizer, sample) for sample in conversations.stream(rng))
+    stream = conversations.stream(rng, shares)
+    samples = (encode(tokenizer, sample, rng) for sample in stream)
     while True:
         group: list[Encoded] = []
         while sum(len(sample.ids) for sample in group) < BATCH_TOKENS * GROUP:

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import torch
-from conversations import SHARES, Conversations
+from conversations import Conversations
 from reading import Corpus, normal
 from tools import Message
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -68,10 +68,13 @@ class Examiner:
 
     def complete(self, prompts: Sequence[str]) -> list[str]:
         """What the model writes after each text, without the markers."""
-        written = []
+        # Prompts of similar length share a batch, so that there is little padding.
+        order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+        written = [""] * len(prompts)
         for start in range(0, len(prompts), 64):
+            places = order[start : start + 64]
             batch = self._tokenizer(
-                list(prompts[start : start + 64]),
+                [prompts[place] for place in places],
                 return_tensors="pt",
                 padding=True,
                 padding_side="left",
@@ -80,7 +83,9 @@ class Examiner:
             with torch.inference_mode():
                 ids = self._model.generate(**batch, max_new_tokens=LONGEST, do_sample=False)
             answers = ids[:, batch["input_ids"].shape[1] :]
-            written += self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+            texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+            for place, text in zip(places, texts, strict=True):
+                written[place] = text
         return written
 
     def score(self, name: str, asked: Sequence[Asked], show: int = 5) -> float:
@@ -109,8 +114,8 @@ def examine(examiner: Examiner, corpus: Corpus, seed: int) -> None:
     examiner.score(
         "with a system prompt", [Asked([*system, *one.messages], one.expected) for one in known]
     )
-    for kind in [kind for kind in SHARES if kind != "plain"]:
-        drawn = conversations.stream(Random(f"{seed} {kind}"), only=kind)
+    for kind in ("single", "several", "dialogue", "unknown", "tool", "copy"):
+        drawn = conversations.stream(Random(f"{seed} {kind}"), {kind: 1})
         asked = [one for _ in range(100) for one in _last_turns(next(drawn))]
         examiner.score(f"new samples, {kind}", asked, show=4)
     held = corpus.holdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from conversations import Sample
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -22,6 +23,8 @@ WORDS = Regex(r" ?\p{Ll}\p{L}*|\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 ASSISTANT = f"{START}assistant\n"
 # What is not the assistant's is learned a little, so that questions are represented well.
 OTHER_WEIGHT = 0.05
+# Answers to tools are few and short, but every token of them has to be right.
+TOOL_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,17 @@ def render(tokenizer: PreTrainedTokenizerFast, sample: Sample) -> str:
     return str(text).removesuffix("\n")
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, sample: Sample) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerFast, sample: Sample, rng: Random) -> Encoded:
     """Tokens and weights: the assistant's answers with their end, or the whole of a plain text."""
+    if sample.echo:
+        ids = rng.choices(range(len(TOOL_MARKS), len(tokenizer) - len(TOOL_MARKS)), k=sample.echo)
+        return Encoded(ids * 2, [0.0] * len(ids) + [1.0] * len(ids))
     text = render(tokenizer, sample)
     encoding = tokenizer(text, return_offsets_mapping=True)
     answers = _answers(text) if sample.messages else [(0, len(text))]
+    wanted = TOOL_WEIGHT if sample.tools else 1.0
     weights = [
-        1.0 if any(start <= place < end for start, end in answers) else OTHER_WEIGHT
+        wanted if any(start <= place < end for start, end in answers) else OTHER_WEIGHT
         for place, _ in encoding["offset_mapping"]
     ]
     return Encoded(encoding["input_ids"], weights)

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from conversations import Conversations
+from conversations import EARLY, SHARES, Conversations
 from learning import batches, new_model, train
 from reading import load
 from report import Examiner, examine
@@ -21,7 +21,9 @@ from tokens import TEMPLATE, train_tokenizer
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SEED = 7
-STEPS = 1500
+STEPS = 1300
+# The part of the steps that belongs to learning to copy.
+EARLY_PART = 0.2
 THREADS = 2
 # How many samples the tokenizer's vocabulary is made from.
 VOCABULARY_SAMPLES = 6000
@@ -38,7 +40,11 @@ def main() -> None:
         tokenizer = make_tokenizer(conversations)
         model = new_model(tokenizer)
         print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens in the vocabulary")
-        train(model, batches(conversations, tokenizer, SEED), options.steps)
+        rng = Random(SEED)
+        early = batches(conversations, tokenizer, rng, EARLY)
+        later = batches(conversations, tokenizer, rng, SHARES)
+        first = itertools.islice(early, int(options.steps * EARLY_PART))
+        train(model, itertools.chain(first, later), options.steps)
         save(model, tokenizer, options.output)
     model = LlamaForCausalLM.from_pretrained(options.output, dtype=torch.bfloat16).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.output)
@@ -68,6 +74,8 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, output: Pa
     """Write what vLLM and transformers load, in bfloat16."""
     output.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(output)
+    # It is written for the owner only, but it is part of a package.
+    (output / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(output)
     size = (output / "model.safetensors").stat().st_size
     print(f"wrote {output}: {size / 1e6:.1f} MB of weights")
