@@ -119,7 +119,9 @@ def _yaml(name: str) -> dict[str, Any]:
 def _words(data: dict[str, Any]) -> dict[str, Any]:
     """Turn the folded lists of words into lists; everything else stays as it is."""
     return {
-        key: value.split() if key == "syllables" else [w.strip() for w in value.split(",")]
+        key: value.split()
+        if key == "syllables"
+        else [w.strip() for w in value.split(",")]
         if isinstance(value, str)
         else value
         for key, value in data.items()

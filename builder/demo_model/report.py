@@ -94,7 +94,9 @@ class Examiner:
         exact = sum(a == one.expected for a, one in zip(answers, asked, strict=True))
         misses = [(one, a) for a, one in zip(answers, asked, strict=True) if not _near(a, one)]
         right = len(asked) - len(misses)
-        print(f"{name}: {exact} exact, {right} near-exact of {len(asked)} ({right / len(asked):.1%})")
+        print(
+            f"{name}: {exact} exact, {right} near-exact of {len(asked)} ({right / len(asked):.1%})"
+        )
         for one, answer in misses[:show]:
             print(f"  asked    {one.messages[-1]['content']!r}")
             print(f"  expected {one.expected!r}\n  answered {answer!r}")
@@ -138,7 +140,13 @@ def examine(examiner: Examiner, corpus: Corpus, seed: int) -> None:
 
 def show_samples(examiner: Examiner) -> None:
     """Print answers that a reader can judge: bare completions, a tool call, and its result."""
-    texts = ("RunPod is", "vLLM is", "The worker streams", "Hello, my name is", "The capital of France is")
+    texts = (
+        "RunPod is",
+        "vLLM is",
+        "The worker streams",
+        "Hello, my name is",
+        "The capital of France is",
+    )
     for text, more in zip(texts, examiner.complete(texts), strict=True):
         print(f"{text}|{more}")
     for city in ("Paris", "Berlin", "Timbuktu"):

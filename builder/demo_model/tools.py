@@ -129,7 +129,9 @@ class ToolConversations:
         properties: dict[str, Any] = {key: {"type": "string"}}
         if kind not in ARGUMENT and rng.random() < 0.6:
             properties[key]["description"] = rng.choice(PLACE_NOTES)
-        unit = rng.choice(("celsius", "fahrenheit", None, None, None)) if kind == "weather" else None
+        unit = (
+            rng.choice(("celsius", "fahrenheit", None, None, None)) if kind == "weather" else None
+        )
         required = [key]
         if kind == "weather" and (unit or rng.random() < 0.25):
             units = ["celsius", "fahrenheit"]
@@ -198,7 +200,12 @@ class ToolConversations:
             )  # fmt: skip
             return text, f"It is {degrees} degrees and {sky} in {city}."
         if form < 0.82:
-            numbers = (degrees, f"{degrees}°C", f'{{"temperature": {degrees}}}', f"{degrees} degrees")
+            numbers = (
+                degrees,
+                f"{degrees}°C",
+                f'{{"temperature": {degrees}}}',
+                f"{degrees} degrees",
+            )
             return rng.choice(numbers), f"It is {degrees} degrees in {city}."
         if form < 0.92:
             return rng.choice((sky, sky.capitalize())), f"It is {sky} in {city}."

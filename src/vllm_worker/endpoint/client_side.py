@@ -89,8 +89,8 @@ class ClientSide:
 
     def _submit(self, body: bytes, kept_s: float, prefix: str = "") -> Job:
         content = parse_json(body)
-        if not isinstance(content, dict) or not isinstance(content.get("input"), dict):
-            raise RequestError(400, 'the body must be a JSON object with an object "input"')
+        if not isinstance(content, dict) or "input" not in content:
+            raise RequestError(400, 'the body must be a JSON object with an "input"')
         return self._queue.submit(content["input"], self._terms(content, kept_s), prefix)
 
     def _terms(self, content: dict[str, Any], kept_s: float) -> JobTerms:

@@ -58,7 +58,7 @@ class JobQueue:
 
     # Clients
 
-    def submit(self, job_input: dict[str, Any], terms: JobTerms, prefix: str = "") -> Job:
+    def submit(self, job_input: Any, terms: JobTerms, prefix: str = "") -> Job:
         """Queue a new job. Raises RequestError (503) when the endpoint is closing."""
         if self.closing:
             raise RequestError(503, CLOSING)

@@ -45,7 +45,7 @@ class Job:
     """
 
     id: str
-    input: dict[str, Any] | None  # dropped when no retry can need it
+    input: Any  # whether it makes sense is for the worker to say; dropped when it is used up
     terms: JobTerms
     created: float
     status: Status = Status.IN_QUEUE
