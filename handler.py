@@ -36,7 +36,8 @@ def main() -> None:
 if __name__ == "__main__":
     log_to_stderr()
     # Until the SDK takes the signals over: leave through the context managers above.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     try:
         main()
     except ConfigurationError as error:

@@ -32,6 +32,7 @@ class Response:
         await self._started.wait()
         if not self.status:
             self._raise_failure()
+            raise ConnectionError("the application ended without an answer")
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as the application sends it. Raises what the application raised."""
@@ -74,7 +75,7 @@ class Response:
 
     def _raise_failure(self) -> None:
         if self._task.cancelled():
-            raise ConnectionError("the application ended the request")
+            raise ConnectionError("the application was stopped")
         if failure := self._task.exception():
             raise failure
 

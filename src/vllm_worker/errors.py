@@ -60,13 +60,14 @@ class JobError(WorkerError):
     def as_output(self) -> dict[str, str]:
         """The job output that makes RunPod fail the job.
 
-        A JSON string, because the SDK applies `str()` to whatever is under "error".
+        A JSON string, because the SDK applies `str()` to whatever is under "error". In ASCII,
+        because half a surrogate pair, quoted from an input, would make the SDK lose the job.
         """
-        return {"error": json.dumps(self.as_object(), ensure_ascii=False)}
+        return {"error": json.dumps(self.as_object())}
 
     def as_event(self) -> str:
         """A server-sent event that OpenAI's clients raise as an API error."""
-        return f"data: {json.dumps({'error': self.as_object()}, ensure_ascii=False)}\n\n"
+        return f"data: {json.dumps({'error': self.as_object()})}\n\n"
 
 
 class BadRequest(JobError):

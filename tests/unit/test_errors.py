@@ -18,6 +18,12 @@ def test_an_error_is_rendered_with_openais_fields() -> None:
     assert json.loads(event.removeprefix("data: ")) == {"error": expected}
 
 
+def test_half_a_surrogate_pair_leaves_the_worker_as_ascii() -> None:
+    error = BadRequest("\ud800 is not a field", "\ud800")
+    assert error.as_output()["error"].isascii()
+    assert error.as_event().isascii()
+
+
 def test_the_status_says_what_a_client_can_do() -> None:
     assert EngineFailure("x").code == 500
     assert EngineDead().code == 503
