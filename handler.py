@@ -20,7 +20,7 @@ logger = logging.getLogger("vllm_worker.handler")
 
 def main() -> None:
     settings = load_settings(os.environ)
-    with queue(settings):
+    with queue(settings) as close_queue:
         with step("vLLM imported"):
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
@@ -28,7 +28,7 @@ def main() -> None:
         with step(f"engine built for {settings.served_model_name}"):
             engine = VLLMEngine(arguments)
         try:
-            run(Worker(settings, engine))
+            run(Worker(settings, engine), close_queue)
         finally:
             engine.shutdown()
 

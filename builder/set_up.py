@@ -13,7 +13,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,13 +30,12 @@ def main() -> None:
     arguments = parse_arguments()
     build = arguments.build or ("cuda" if has_nvidia_gpu() else "cpu")
     if arguments.lock:
-        bootstrap_uv()
         return lock()
     if STAMP.exists() and STAMP.read_text() == digest(build):
         return None
     started = time.monotonic()
     step(f"making .venv with Python {sys.version.split()[0]} and the {build} build of vLLM")
-    bootstrap_uv()
+    make_venv(VENV)
     step("installing packages (a few GB the first time)")
     install(build)
     step("installing the worker itself and compiling bytecode")
@@ -61,17 +62,18 @@ def has_nvidia_gpu() -> bool:
 
 def digest(build: str) -> str:
     """Of everything whose change calls for a new installation."""
-    inputs = [Path(__file__), ROOT / "pyproject.toml", *sorted(REQUIREMENTS.iterdir())]
-    state = hashlib.sha256(f"{build} {sys.version} {ROOT}".encode())
-    for path in inputs:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    package = [project["build-system"], project["project"], project["tool"]["hatch"]]
+    state = hashlib.sha256(f"{build} {sys.version} {ROOT} {package}".encode())
+    for path in [Path(__file__), *sorted(REQUIREMENTS.iterdir())]:
         state.update(path.read_bytes())
     return state.hexdigest()
 
 
-def bootstrap_uv() -> None:
+def make_venv(folder: Path) -> None:
     """A fresh virtual environment that holds the pinned uv, which installs the rest."""
-    run(sys.executable, "-m", "venv", "--clear", str(VENV))
-    run(str(VENV / "bin" / "pip"), "install", "--quiet", f"uv=={UV_VERSION}")
+    run(sys.executable, "-m", "venv", "--clear", str(folder))
+    run(str(folder / "bin" / "pip"), "install", "--quiet", f"uv=={UV_VERSION}")
 
 
 def install(build: str) -> None:
@@ -94,17 +96,22 @@ def install(build: str) -> None:
 def lock() -> None:
     """Writes the lock files from the `.in` files, for every supported Python at once."""
     overrides = ["--override", "overrides.txt"]
-    compile_lock("cpu", *overrides, "--override", "overrides-cpu.txt", *find_links())
-    compile_lock("cuda", *overrides)
-    compile_lock("dev")
+    with tempfile.TemporaryDirectory() as folder:
+        make_venv(Path(folder))
+        for name, options in {
+            "cpu": [*overrides, "--override", "overrides-cpu.txt", *find_links()],
+            "cuda": overrides,
+            "dev": [],
+        }.items():
+            step(f"locking {name}.txt")
+            compile_lock(Path(folder), name, *options)
 
 
-def compile_lock(name: str, *options: str) -> None:
-    step(f"locking {name}.txt")
+def compile_lock(venv: Path, name: str, *options: str) -> None:
     oldest = ".".join(map(str, OLDEST))
     plain = ["--quiet", "--no-header", "--no-annotate", "--no-emit-find-links", "--upgrade"]
     uv("pip", "compile", "--universal", "--python-version", oldest, *plain, *options,
-       f"{name}.in", "-o", f"{name}.txt", folder=REQUIREMENTS)  # fmt: skip
+       f"{name}.in", "-o", f"{name}.txt", venv=venv, folder=REQUIREMENTS)  # fmt: skip
 
 
 def find_links() -> list[str]:
@@ -113,9 +120,9 @@ def find_links() -> list[str]:
     return [part for place in places for part in ("--find-links", place)]
 
 
-def uv(*arguments: str, folder: Path = ROOT) -> None:
-    environment = os.environ | {"VIRTUAL_ENV": str(VENV)}
-    run(str(VENV / "bin" / "uv"), *arguments, folder=folder, environment=environment)
+def uv(*arguments: str, venv: Path = VENV, folder: Path = ROOT) -> None:
+    environment = os.environ | {"VIRTUAL_ENV": str(venv)}
+    run(str(venv / "bin" / "uv"), *arguments, folder=folder, environment=environment)
 
 
 def run(*command: str, folder: Path = ROOT, environment: dict[str, str] | None = None) -> None:

@@ -21,6 +21,7 @@ class Response:
         self.headers: dict[str, str] = {}
         self._body = body
         self._body_sent = False
+        self._complete = False
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._started = asyncio.Event()
         self._disconnected = asyncio.Event()
@@ -32,7 +33,6 @@ class Response:
         await self._started.wait()
         if not self.status:
             self._raise_failure()
-            raise ConnectionError("the application ended without an answer")
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as the application sends it. Raises what the application raised."""
@@ -64,8 +64,12 @@ class Response:
             self.status = message["status"]
             self.headers = {k.decode().lower(): v.decode("latin-1") for k, v in message["headers"]}
             self._started.set()
-        elif chunk := message.get("body"):
+            return
+        if chunk := message.get("body"):
             self._chunks.put_nowait(chunk)
+        if not message.get("more_body"):
+            self._complete = True
+            self._chunks.put_nowait(None)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -74,10 +78,17 @@ class Response:
         self._chunks.put_nowait(None)
 
     def _raise_failure(self) -> None:
+        """What the application raised. After a whole answer it no longer matters.
+
+        Starlette, for one, answers an unexpected error with status 500 and raises it all the same.
+        """
+        if self._complete:
+            return
         if self._task.cancelled():
             raise ConnectionError("the application was stopped")
         if failure := self._task.exception():
             raise failure
+        raise ConnectionError("the application ended in the middle of its answer")
 
 
 async def request(

@@ -59,13 +59,16 @@ class Batcher(Generic[T]):
         self._tokens = 0
         self._wanted = 0
         self._ended = False
+        self._cancelled = False
         self._error: Exception | None = None
         self._wake = asyncio.Event()
         self._task = asyncio.create_task(self._gather())
 
     def cancel(self) -> None:
-        """Stops reading and closes the stream."""
-        self._task.cancel()
+        """Stops reading and closes the stream. A second call is harmless."""
+        if not self._cancelled:  # a second one would hit the stream in the middle of its closing
+            self._cancelled = True
+            self._task.cancel()
 
     async def pieces(self) -> AsyncIterator[list[T]]:
         """The stream in pieces. An error of the stream is raised after what came before it."""
@@ -86,6 +89,10 @@ class Batcher(Generic[T]):
                     self._wake.set()
         except Exception as error:
             self._error = error
+        except asyncio.CancelledError:
+            self._error = RuntimeError("the stream was cancelled from within")
+            if self._cancelled:
+                raise
         finally:
             self._ended = True
             self._wake.set()

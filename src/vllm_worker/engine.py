@@ -50,6 +50,8 @@ class VLLMEngine:
         Raises StartFailure.
         """
         self._arguments = arguments
+        # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
+        arguments.api_key = [""]
         try:
             # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
             self._llm = AsyncLLMEngine.from_engine_args(
@@ -69,13 +71,18 @@ class VLLMEngine:
         return int(self._llm.get_num_unfinished_requests())
 
     async def start(self) -> None:
-        """Builds vLLM's application and generates a token, so that the first job finds all warm."""
+        """Builds vLLM's application and generates a token, which warms up most of what jobs use."""
         tasks = await self._llm.get_supported_tasks()
         app = build_app(self._arguments, tasks, self._llm.model_config)
         await init_app_state(self._llm, app.state, self._arguments, tasks)
         # vLLM's handler for a dead engine stops its HTTP server through this; there is none here.
         app.state.server = SimpleNamespace(should_exit=False)
+        # A route with a slash too many is unknown, not an empty answer that points elsewhere.
+        app.router.redirect_slashes = False
         self._app = app
+        # vLLM's own start: it freezes the heap for the garbage collector and logs statistics.
+        self._lifespan = app.router.lifespan_context(app)
+        await self._lifespan.__aenter__()
         if "generate" in tasks:
             job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
             async with aclosing(self.generate(job, "warm-up")) as deltas:
@@ -100,7 +107,7 @@ class VLLMEngine:
         except JobError:
             raise
         except Exception as error:
-            raise _translated(error) from error
+            raise _named(_translated(error)) from error
 
     def shutdown(self) -> None:
         self._llm.shutdown()
@@ -166,12 +173,21 @@ def _sampling_params(job: NativeJob) -> SamplingParams:
             field = f"sampling_params.{name}"
             raise BadRequest(f"{field} is not a sampling parameter of this worker.{hint}", field)
     kind = RequestOutputKind.DELTA if job.stream else RequestOutputKind.FINAL_ONLY
+    given = json.dumps({**job.sampling_params, "output_kind": kind.value})
     try:
-        return schema.validate_python({**job.sampling_params, "output_kind": kind})
+        # As JSON, in which strictness allows what JSON has no other way to say: {"12": 1.0}.
+        return schema.validate_json(given, strict=True)
     except ValidationError as error:
         detail = error.errors(include_url=False)[-1]
         field = f"sampling_params.{detail['loc'][1]}"
         raise BadRequest(f"{field}: {detail['msg']}.", field) from None
+
+
+def _named(error: JobError) -> JobError:
+    """With the parameter that vLLM complains about as the field of the job that it came from."""
+    if error.param in _sampling_schema()[1]:
+        error.param = f"sampling_params.{error.param}"
+    return error
 
 
 def _translated(error: Exception) -> JobError:

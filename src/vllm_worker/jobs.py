@@ -9,12 +9,14 @@ Three shapes of input lead to two kinds of job:
 
 from typing import Annotated, Any, Literal, get_args
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vllm_worker.batching import Schedule
 from vllm_worker.errors import BadRequest, nearest
 
+_ROUTE = "^/[^/]"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
@@ -30,7 +32,7 @@ class OpenAIJob(_Input):
     Without `method` a body makes it a POST; GET routes come from the gateway with no body or `{}`.
     """
 
-    route: Annotated[str, Field(pattern="^/")]
+    route: Annotated[str, Field(pattern=_ROUTE)]
     body: dict[str, Any] | None = None
     given_method: Method | None = Field(default=None, alias="method")
 
@@ -42,7 +44,7 @@ class OpenAIJob(_Input):
 class GatewayInput(_Input):
     """The input that RunPod's OpenAI gateway makes of an HTTP request."""
 
-    openai_route: Annotated[str, Field(pattern="^/")]
+    openai_route: Annotated[str, Field(pattern=_ROUTE)]
     openai_input: dict[str, Any] | None = None
 
     def as_job(self) -> OpenAIJob:
@@ -73,9 +75,9 @@ class NativeJob(_Input):
     @model_validator(mode="after")
     def _one_prompt(self) -> "NativeJob":
         if (self.prompt is None) == (self.messages is None):
-            given = "neither" if self.prompt is None else "both"
+            given = "neither was given" if self.prompt is None else "both were given"
             raise PydanticCustomError(
-                "one_prompt", "Give either prompt or messages; {given} was given.", {"given": given}
+                "one_prompt", "Give either prompt or messages; {given}.", {"given": given}
             )
         return self
 
@@ -107,6 +109,7 @@ def parse_job(value: Any) -> Job:
     """
     if not isinstance(value, dict):
         raise BadRequest(f"input must be an object, not {_json_type(value)}.", "input")
+    _check_encodable(value)
     form = _form(value)
     try:
         parsed = form.model_validate(value)
@@ -115,6 +118,18 @@ def parse_job(value: Any) -> Job:
         messages = " ".join(_explain(detail, form) for detail in details)
         raise BadRequest(messages, _param(details[0]) or None) from None
     return parsed.as_job() if isinstance(parsed, GatewayInput) else parsed
+
+
+def _check_encodable(value: dict[str, Any]) -> None:
+    """What cannot be sent to the engine's process is refused before it is half-way there."""
+    try:
+        msgspec.msgpack.encode(value)
+    except OverflowError:
+        raise BadRequest("input has an integer that does not fit in 64 bits.", "input") from None
+    except UnicodeEncodeError:
+        raise BadRequest("input has half of a surrogate pair, which is no text.", "input") from None
+    except RecursionError:
+        raise BadRequest("input is nested too deeply.", "input") from None
 
 
 def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:
@@ -126,6 +141,8 @@ def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[
 def _param(detail: ErrorDetails) -> str:
     """`messages.0.role`, without the names of union members that pydantic puts in between."""
     parts = [str(part) for part in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        return ".".join(parts)
     return ".".join(p for p in parts if p.isdigit() or (p.isidentifier() and p != "str"))
 
 
@@ -135,7 +152,7 @@ def _explain(detail: ErrorDetails, form: type[BaseModel]) -> str:
         case "extra_forbidden":
             known = [field.alias or name for name, field in form.model_fields.items()]
             hint = nearest(param, known) or f" Known fields: {', '.join(known)}."
-            return f"{param} is not a field of this input.{hint}"
+            return f"{param or '(an empty name)'} is not a field of this input.{hint}"
         case "missing":
             return f"{param} is missing."
         case "one_prompt":

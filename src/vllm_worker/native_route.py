@@ -39,7 +39,7 @@ class _Progress:
 
     def output(self, deltas: list[Delta]) -> dict[str, Any]:
         if not self._finish_reasons:  # not before there is output: the engine has checked n by then
-            self._finish_reasons = [None] * int(self._job.sampling_params.get("n") or 1)
+            self._finish_reasons = [None] * (self._job.sampling_params.get("n") or 1)
         texts: list[list[str]] = [[] for _ in self._finish_reasons]
         for delta in deltas:
             texts[delta.index].append(delta.text)

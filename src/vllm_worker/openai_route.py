@@ -8,6 +8,7 @@ from typing import Any
 from vllm_worker.asgi import Response
 from vllm_worker.batching import in_pieces
 from vllm_worker.errors import (
+    BadRequest,
     EngineFailure,
     JobError,
     MethodNotAllowed,
@@ -66,9 +67,10 @@ async def answer(
 def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
     """The body as JSON, or as text where it is none. Raises JobError for an error."""
     try:
-        body = json.loads(content)
-    except ValueError:
-        body = content.decode(errors="replace")
+        body = _decoded(content)
+    except UnicodeDecodeError:
+        kind = response.headers.get("content-type", "bytes")
+        raise BadRequest(f"{job.route} answers with {kind}; a job can only carry text.") from None
     if isinstance(body, dict) and body.keys() == {"detail"}:  # the framework's answer, not vLLM's
         if response.status == 404:
             raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
@@ -82,6 +84,15 @@ def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
     return body
 
 
+def _decoded(content: bytes) -> Any:
+    """JSON, or text."""
+    text = content.decode()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 async def _events(response: Response) -> AsyncGenerator[Event]:
     """The events of the stream. Raises the error that an event carries after the stream's end."""
     failure: JobError | None = None
@@ -90,9 +101,10 @@ async def _events(response: Response) -> AsyncGenerator[Event]:
             event = Event(text, tokens=_tokens(text))
             failure = failure or event.error
             yield event
-    except Exception:
+    except Exception as error:
         # The application broke off in mid-stream: say so in the stream as well.
         failure = EngineFailure("The engine failed in the middle of this stream.")
+        failure.__cause__ = error
         yield Event(failure.as_event())
     finally:
         await response.aclose()
@@ -112,8 +124,14 @@ async def _whole_events(response: Response) -> AsyncIterator[str]:
 
 
 def _tokens(event: str) -> int:
-    """vLLM sends an event per token, and before the first one an event with the role alone."""
-    return 0 if '"delta":{"role"' in event or event.endswith("data: [DONE]\n\n") else 1
+    """How many tokens an event is counted as: one if it brings text.
+
+    A chat's first event has only a role. Responses and Messages name their events, and those that
+    bring text are called `….delta` or `…_delta`.
+    """
+    if event.startswith("event: "):
+        return int(event.partition("\n")[0].endswith("delta"))
+    return int('"delta":{"role"' not in event and not event.startswith("data: [DONE]"))
 
 
 def _raw(piece: list[Event]) -> str:

@@ -7,8 +7,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from vllm_worker.endpoint import process
 from vllm_worker.errors import ConfigurationError
@@ -18,34 +20,18 @@ from vllm_worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-
-def run(worker: Worker) -> None:
-    """Serves jobs until SIGTERM or SIGINT, then returns when the jobs in flight are done.
-
-    Raises SystemExit with code 1 when the worker could not start or its engine died.
-    """
-    # The SDK prints every piece's text at its own default level, which is DEBUG.
-    os.environ.setdefault("RUNPOD_LOG_LEVEL", os.environ.get("RUNPOD_DEBUG_LEVEL", "INFO"))
-    # Not at the top: the SDK reads its environment on import, and the local endpoint sets it.
-    import runpod
-
-    runpod.serverless.start(
-        {
-            "handler": worker.handle,
-            "concurrency_modifier": Concurrency(worker),
-            "return_aggregate_stream": True,
-        }
-    )
+CloseQueue = Callable[[], None]
+"""Makes a queue give out no more jobs."""
 
 
 @contextmanager
-def queue(settings: Settings) -> Iterator[None]:
+def queue(settings: Settings) -> Iterator[CloseQueue]:
     """RunPod's queue; where the platform's environment is missing, a local endpoint is started.
 
     Raises ConfigurationError when the endpoint cannot listen where it should.
     """
     if settings.on_runpod:
-        yield
+        yield lambda: None  # the platform knows when it ends a worker
         return
     try:
         with step("local endpoint started"):
@@ -55,9 +41,32 @@ def queue(settings: Settings) -> Iterator[None]:
     os.environ.update(endpoint.environment)
     logger.info("serving on %s when the engine is ready; jobs wait until then", endpoint.url)
     try:
-        yield
+        yield endpoint.close
     finally:
         endpoint.stop()
+
+
+def run(worker: Worker, close_queue: CloseQueue) -> None:
+    """Serves jobs until SIGTERM or SIGINT, then returns when the jobs in flight are done.
+
+    Raises SystemExit with code 1 when the worker could not start or its engine died, and
+    ConfigurationError for a mode of the SDK in which the engine would never start.
+    """
+    if modes := {"--test_input", "--rp_serve_api"} & {word.split("=")[0] for word in sys.argv}:
+        local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
+        raise ConfigurationError([f"{modes.pop()} is not supported. {local}."])
+    # The SDK prints every piece's text at its own default level, which is DEBUG.
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    # Not at the top: the SDK reads its environment on import, and the local endpoint sets it.
+    import runpod
+
+    runpod.serverless.start(
+        {
+            "handler": worker.handle,
+            "concurrency_modifier": Concurrency(worker, close_queue),
+            "return_aggregate_stream": True,
+        }
+    )
 
 
 class Concurrency:
@@ -67,14 +76,31 @@ class Concurrency:
     start what must live in that loop. A number that changed later would wait for zero jobs.
     """
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Worker, close_queue: CloseQueue) -> None:
         self._worker = worker
+        self._close_queue = close_queue
         self._life: asyncio.Task[None] | None = None
 
     def __call__(self, current: int) -> int:
         if self._life is None:
+            also_on_shutdown(self._close_queue)
             self._life = asyncio.get_running_loop().create_task(live(self._worker))
+            # It ends the loop by SystemExit; nobody is left to be told so.
+            self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         return self._worker.settings.max_concurrency if self._worker.ready else 0
+
+
+def also_on_shutdown(call: Callable[[], None]) -> None:
+    """Has the SDK's handlers of SIGTERM and SIGINT call this as well."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        the_sdks = signal.getsignal(number)
+
+        def both(number: int, frame: FrameType | None, the_sdks: object = the_sdks) -> None:
+            call()
+            if callable(the_sdks):
+                the_sdks(number, frame)
+
+        signal.signal(number, both)
 
 
 async def live(worker: Worker) -> None:

@@ -14,7 +14,7 @@ DEMO_MODEL = "demo"
 
 _DEMO_MODEL_FOLDER = Path(__file__).parent / "demo_model"
 
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Settings(BaseModel):

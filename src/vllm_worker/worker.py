@@ -5,6 +5,7 @@ import logging
 import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from vllm_worker import native_route, openai_route
@@ -47,12 +48,11 @@ class Worker:
                 async for output in outputs:
                     yield output
         except JobError as error:
-            died = self._engine.dead and error.code >= 500
-            yield (EngineDead() if died else error).as_output()
+            yield self._failure(job, error).as_output()
         except Exception as error:
-            logger.error("job %s failed: %s", job.get("id"), _place(error))
             failure = EngineFailure("The worker failed at this job. Its log says where.")
-            yield failure.as_output()
+            failure.__cause__ = error
+            yield self._failure(job, failure).as_output()
 
     async def wait_for_death(self) -> None:
         """Returns when the engine is dead."""
@@ -77,6 +77,13 @@ class Worker:
         async for output in outputs:
             yield output
 
+    def _failure(self, job: dict[str, Any], error: JobError) -> JobError:
+        """What the client is told; what is not the client's mistake is logged as well."""
+        if error.code < 500:
+            return error
+        logger.error("job %s failed: %s", job.get("id"), _place(error.__cause__ or error))
+        return EngineDead() if self._engine.dead else error
+
     def _remember_current_task(self) -> None:
         """The SDK's task for the job, which also covers the posting of its outputs."""
         if task := asyncio.current_task():
@@ -84,7 +91,10 @@ class Worker:
             task.add_done_callback(self._jobs.discard)
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """The kind of an error and where it came from, without its text, which may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} in {frames[-1].name}, line {frames[-1].lineno}"
+    if not frames:
+        return type(error).__name__
+    last = frames[-1]
+    return f"{type(error).__name__} in {last.name} ({Path(last.filename).name}:{last.lineno})"

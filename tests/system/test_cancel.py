@@ -1,6 +1,7 @@
 """Whatever ends a job, its request in the engine ends too."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import openai
@@ -27,6 +28,16 @@ def test_a_job_that_is_cancelled_while_it_generates(
     assert job.cancel()["status"] == "CANCELLED"
     eventually(lambda: requests_held() == (0, 0), timeout=GONE_S)
     assert job.status() == "CANCELLED"
+
+
+def test_a_job_that_is_cancelled_as_soon_as_it_is_taken(
+    runpod_endpoint: runpod.Endpoint, requests_held: Held
+) -> None:
+    job = runpod_endpoint.run(ENDLESS | {"stream": False})
+    eventually(lambda: job.status() == "IN_PROGRESS")
+    job.cancel()
+    time.sleep(0.5)  # by now the SDK has begun it
+    eventually(lambda: requests_held() == (0, 0), timeout=GONE_S)
 
 
 def test_a_job_that_is_cancelled_while_a_piece_is_being_posted(

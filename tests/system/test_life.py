@@ -48,6 +48,7 @@ def test_sigterm_lets_the_job_in_flight_finish_and_ends_with_0() -> None:
         job_id = client.post("/run", json=job).json()["id"]
         eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "IN_PROGRESS")
         worker.process.send_signal(signal.SIGTERM)
+        eventually(lambda: client.post("/run", json=job).status_code == 503)
         eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "COMPLETED", 60)
         assert worker.exit_code() == 0, worker.log
         for step in ["local endpoint started", "vLLM imported", "engine built", "warmed up"]:

@@ -77,6 +77,30 @@ async def test_what_the_application_raises_in_its_answer_is_raised_to_the_reader
     await response.aclose()
 
 
+async def test_what_the_application_raises_after_its_answer_does_not_matter() -> None:
+    response = await asgi.request(
+        Starlette(routes=[Route("/", broken)], exception_handlers={Exception: apologise}),
+        "GET", "/", b"", {},
+    )  # fmt: skip
+    assert response.status == 500
+    assert await response.read() == b'"sorry"'
+    await response.aclose()
+
+
+async def apologise(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse("sorry", status_code=500)
+
+
+async def test_an_answer_that_breaks_off_is_an_error() -> None:
+    async def raw_app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+
+    response = await asgi.request(raw_app, "GET", "/", b"", {})
+    with pytest.raises(ConnectionError, match="in the middle"):
+        await response.read()
+
+
 async def test_a_cancelled_request_leaves_no_task() -> None:
     hung = asyncio.Event()
 

@@ -119,6 +119,34 @@ async def test_the_stream_is_closed_when_the_reading_task_ends_without_closing_i
     await asyncio.wait_for(closed.wait(), timeout=1)
 
 
+async def test_a_second_cancel_does_not_disturb_the_closing() -> None:
+    closed = asyncio.Event()
+
+    async def slow_to_close() -> AsyncGenerator[Delta]:
+        try:
+            await asyncio.Event().wait()
+            yield token()
+        finally:
+            await asyncio.sleep(0.01)
+            closed.set()
+
+    batcher = Batcher(slow_to_close(), GROWING, 0)
+    await asyncio.sleep(0)
+    batcher.cancel()
+    await asyncio.sleep(0)
+    batcher.cancel()
+    await asyncio.wait_for(closed.wait(), timeout=1)
+
+
+async def test_a_stream_that_is_cancelled_from_within_is_no_whole_stream() -> None:
+    async def cancelled() -> AsyncGenerator[Delta]:
+        yield token()
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="cancelled from within"):
+        await sizes(cancelled(), GROWING)
+
+
 async def test_cancel_closes_the_stream() -> None:
     closed = asyncio.Event()
 

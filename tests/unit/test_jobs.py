@@ -66,7 +66,7 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         (
             {"prompt": "a", "messages": [{"role": "user", "content": "b"}]},
             None,
-            "Give either prompt or messages; both was given.",
+            "Give either prompt or messages; both were given.",
         ),
         ({"prompt": 5}, "prompt", "prompt should be a valid string, not 5."),
         ({"messages": []}, "messages", "messages must not be empty."),
@@ -92,6 +92,28 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
             "batch_size_growth_factor",
             "batch_size_growth_factor should be greater than or equal to 1, not 0.9.",
         ),
+        (
+            {"prompt": "a", "max-tokens": 5},
+            "max-tokens",
+            "max-tokens is not a field of this input. Known fields: prompt, messages, "
+            "apply_chat_template, sampling_params, stream, max_batch_size, min_batch_size, "
+            "batch_size_growth_factor.",
+        ),
+        (
+            {"prompt": "a", "max_batch_size": 10**400},
+            "input",
+            "input has an integer that does not fit in 64 bits.",
+        ),
+        (
+            {"prompt": "\ud800"},
+            "input",
+            "input has half of a surrogate pair, which is no text.",
+        ),
+        (
+            {"route": "//host/v1/models"},
+            "route",
+            "route must start with a slash, such as /v1/chat/completions.",
+        ),
         ({"promt": "a"}, "promt", 'promt is not a field of this input. Did you mean "prompt"?'),
         ({"openai_input": {}}, "openai_route", "openai_route is missing."),
         (
@@ -115,6 +137,14 @@ def test_wrong_input_is_named(value: Any, param: str | None, message: str) -> No
     with pytest.raises(BadRequest) as raised:
         parse_job(value)
     assert (raised.value.param, raised.value.message) == (param, message)
+
+
+def test_input_that_is_nested_too_deeply_is_refused() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(BadRequest, match="nested too deeply"):
+        parse_job({"prompt": "a", "sampling_params": {"x": nested}})
 
 
 def test_all_wrong_fields_are_in_the_message() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.fake_engine import FakeEngine, words
@@ -179,6 +179,34 @@ async def test_a_body_that_is_no_json_is_one_text() -> None:
         return PlainTextResponse("plain")
 
     assert [o async for o in openai(Route("/v1/x", endpoint), body=None)] == ["plain"]
+
+
+async def test_bytes_that_a_job_cannot_carry_are_an_error() -> None:
+    async def endpoint(request: Request) -> Response:
+        return Response(b"\xff\x00", media_type="application/octet-stream")
+
+    route = Route("/v1/x", endpoint, methods=["POST"])
+    _, failure = await outputs_and_error(openai(route))
+    assert failure.code == 400
+    assert "application/octet-stream" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ('data: {"choices":[{"delta":{"content":"x"}}]}\n\n', 1),
+        ('data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n', 0),
+        ("data: [DONE]\n\n", 0),
+        ("event: response.created\ndata: {}\n\n", 0),
+        ("event: response.output_text.delta\ndata: {}\n\n", 1),
+        ("event: content_block_delta\ndata: {}\n\n", 1),
+        ("event: message_start\ndata: {}\n\n", 0),
+    ],
+)
+async def test_an_event_counts_as_a_token_when_it_brings_text(text: str, tokens: int) -> None:
+    padded = [text, *TOKENS]
+    first, *_ = [piece async for piece in openai(sse(*padded))]
+    assert first == (text if tokens else text + TOKENS[0])
 
 
 async def test_an_error_body_keeps_its_status() -> None:

@@ -1,13 +1,15 @@
 import asyncio
 import json
 import logging
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.fake_engine import FakeEngine, words
-from vllm_worker.errors import EngineFailure
-from vllm_worker.serverless import Concurrency, live
+from vllm_worker.errors import ConfigurationError, EngineFailure
+from vllm_worker.serverless import Concurrency, also_on_shutdown, live, run
 from vllm_worker.settings import load_settings
 from vllm_worker.worker import Worker
 
@@ -51,7 +53,7 @@ async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
     (output,) = await outputs(worker(engine), {"prompt": "x"})
     assert error(output)["code"] == 500
     assert "user's words" not in output["error"] + caplog.text
-    assert "job-1 failed: KeyError in generate" in caplog.text
+    assert "job-1 failed: KeyError in generate (fake_engine.py:" in caplog.text
 
 
 async def test_when_the_engine_is_dead_a_failure_says_to_try_again() -> None:
@@ -71,10 +73,37 @@ async def test_a_job_ends_in_the_engine_when_its_task_is_cancelled() -> None:
     assert not engine.running
 
 
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_shutdown_also_closes_the_queue() -> None:
+    calls = []
+    signal.signal(signal.SIGTERM, lambda *_: calls.append("the SDK's"))
+    also_on_shutdown(lambda: calls.append("ours"))
+    signal.raise_signal(signal.SIGTERM)
+    assert calls == ["ours", "the SDK's"]
+
+
+@pytest.mark.parametrize("mode", ["--rp_serve_api", "--test_input={}"])
+def test_modes_of_the_sdk_that_never_start_the_engine_are_refused(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["handler.py", mode])
+    with pytest.raises(ConfigurationError, match="is not supported"):
+        run(worker(FakeEngine()), lambda: None)
+
+
+@pytest.mark.usefixtures("signals_restored")
 async def test_no_job_is_wanted_before_the_engine_has_started() -> None:
     engine = FakeEngine()
     subject = worker(engine)
-    concurrency = Concurrency(subject)
+    concurrency = Concurrency(subject, close_queue=lambda: None)
     assert concurrency(1) == 0
     assert not engine.started
     await asyncio.sleep(0.01)

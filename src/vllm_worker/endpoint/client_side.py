@@ -13,6 +13,9 @@ from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.jobs import Job, JobTerms
 from vllm_worker.endpoint.web import json_response, parse_json, read_body, while_connected
 
+_LONGEST_NUMBER = 12
+"""Digits of a time in ms; more of them are a mistake, and too many no float."""
+
 
 class ClientSide:
     """The client's routes. Every answer is JSON; an error is `{"error": "a sentence"}`."""
@@ -112,7 +115,7 @@ class ClientSide:
     def _wait_seconds(self, wait_ms: str | None) -> float:
         if wait_ms is None:
             return self._limits.runsync_wait_s
-        if not wait_ms.isdecimal():
+        if not wait_ms.isdecimal() or len(wait_ms) > _LONGEST_NUMBER:
             raise RequestError(400, '"wait" must be a number of milliseconds')
         return min(int(wait_ms) / 1000, self._limits.runsync_wait_max_s)
 
@@ -125,6 +128,6 @@ def _seconds(policy: dict[str, Any], name: str, default_s: float) -> float:
     milliseconds = policy.get(name)
     if milliseconds is None:
         return default_s
-    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int) or milliseconds <= 0:
+    if type(milliseconds) is not int or not 0 < milliseconds < 10**_LONGEST_NUMBER:
         raise RequestError(400, f'"policy.{name}" must be a positive number of milliseconds')
     return milliseconds / 1000

@@ -135,6 +135,7 @@ class JobQueue:
     def add_piece(self, worker_id: str, job_id: str, piece: Any) -> None:
         """Keep an output for the clients; without effect when the worker does not hold the job."""
         if job := self._held(worker_id, job_id):
+            job.begun = True
             job.pieces.append(piece)
             job.notify()
 
@@ -176,7 +177,7 @@ class JobQueue:
         self._set_timer(job, job.terms.ttl_s, self._time_out, job, "ttl")
 
     def _begin(self, job: Job, worker: Worker) -> None:
-        job.status = Status.IN_PROGRESS
+        job.status, job.begun = Status.IN_PROGRESS, False
         job.worker_id = worker.id
         job.started = self._clock.time()
         worker.jobs.add(job.id)
@@ -202,11 +203,19 @@ class JobQueue:
         if worker := self._workers.get(job.worker_id):
             worker.jobs.discard(job.id)
             if status in (Status.CANCELLED, Status.TIMED_OUT):
-                worker.stop(job.id)
+                self._stop(worker, job)
         self._ended[status] += 1
         self._set_timer(job, job.terms.kept_s, self._jobs.pop, job.id, None)
         job.notify()
         self._on_end(job)
+
+    def _stop(self, worker: Worker, job: Job) -> None:
+        """Has the worker stop the job, but not before it can have begun it."""
+        early = (job.started or 0) + self.limits.pick_up_s - self._clock.time()
+        if early > 0 and not job.begun:
+            self._clock.call_later(early, worker.stop, job.id)
+        else:
+            worker.stop(job.id)
 
     def _set_timer(
         self, job: Job, delay: float, callback: Callable[..., object], *args: Any

@@ -55,6 +55,7 @@ class Job:
     output: Any = None
     error: str | None = None
     pieces: list[Any] = field(default_factory=list)
+    begun: bool = False  # its worker has been heard of it
     timer: Timer | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 

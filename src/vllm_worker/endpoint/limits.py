@@ -18,4 +18,5 @@ class Limits:
     stream_hold_s: float = 1  # how long /stream waits for a piece
     poll_hold_s: float = 5  # a worker's exit waits for its polls, so not longer
     closing_hold_s: float = 0.2  # not 0: the SDK repeats an empty job-take at once
+    pick_up_s: float = 0.3  # the SDK cannot stop a job before its next look, each 0.1 s
     worker_silence_s: float = 30  # three times the SDK's interval between pings

@@ -60,7 +60,7 @@ class OpenAIGateway:
         body = parse_json(text) if text else None
         if method == "GET" and not text:
             return {"openai_route": route}
-        if method == "POST" and isinstance(body, dict):
+        if method == "POST" and isinstance(body, dict) and body:
             return {"openai_route": route, "openai_input": body}
         return {"route": route, "method": method, "body": body}
 

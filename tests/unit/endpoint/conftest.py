@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
-from endpoint_fakes import FakeWorker, ManualClock
 
+from tests.unit.endpoint.endpoint_fakes import FakeWorker, ManualClock
 from vllm_worker.endpoint.app import create_app
 from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.limits import Limits

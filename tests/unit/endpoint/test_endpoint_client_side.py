@@ -5,8 +5,8 @@ import json
 
 import httpx
 import pytest
-from endpoint_fakes import FakeWorker, ManualClock
 
+from tests.unit.endpoint.endpoint_fakes import FakeWorker, ManualClock
 from vllm_worker.endpoint.app import create_app
 from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.limits import Limits

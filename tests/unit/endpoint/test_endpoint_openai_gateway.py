@@ -6,8 +6,8 @@ import json
 import httpx
 import openai
 import pytest
-from endpoint_fakes import FakeWorker
 
+from tests.unit.endpoint.endpoint_fakes import FakeWorker
 from vllm_worker.endpoint.limits import Limits
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -74,7 +74,7 @@ async def ask_step_by_step(client: httpx.AsyncClient, worker: FakeWorker, *reque
             {"content": b'{"n": 1}'},
             {"openai_route": "/v1/chat/completions", "openai_input": {"n": 1}},
         ),
-        (("POST", "x"), {"content": b"{}"}, {"openai_route": "/v1/x", "openai_input": {}}),
+        (("POST", "x"), {"content": b"{}"}, {"route": "/v1/x", "method": "POST", "body": {}}),
         (("POST", "x?a=b"), {}, {"route": "/v1/x?a=b", "method": "POST", "body": None}),
         (("POST", "x"), {"json": [1]}, {"route": "/v1/x", "method": "POST", "body": [1]}),
         (("DELETE", "x"), {}, {"route": "/v1/x", "method": "DELETE", "body": None}),

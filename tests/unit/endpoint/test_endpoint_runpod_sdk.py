@@ -12,9 +12,9 @@ import httpx
 import openai
 import pytest
 import runpod
-from endpoint_fakes import FakeWorker
 from runpod.endpoint import runner
 
+from tests.unit.endpoint.endpoint_fakes import FakeWorker
 from vllm_worker.endpoint import EndpointProcess, start
 
 WORKER = """

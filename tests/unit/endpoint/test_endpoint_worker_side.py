@@ -5,8 +5,8 @@ import json
 
 import httpx
 import pytest
-from endpoint_fakes import FakeWorker
 
+from tests.unit.endpoint.endpoint_fakes import FakeWorker
 from vllm_worker.endpoint.job_queue import JobQueue
 
 JOB = {"input": {"prompt": "hello"}}
@@ -89,14 +89,28 @@ async def test_a_stop_signal_reaches_the_worker_that_holds_the_job(
 
 
 async def test_stops_wait_for_the_next_poll_and_are_told_once(
-    client: httpx.AsyncClient, worker: FakeWorker
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
 ):
     ids = [await submit(client) for _ in range(2)]
     await worker.take()
+    clock.advance(1)
     for job_id in ids:
         await client.post(f"cancel/{job_id}")
     assert await worker.stops() == sorted(ids)
     assert await worker.stops() == []
+
+
+async def test_a_stop_is_not_told_before_the_sdk_can_have_begun_the_job(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+):
+    silent, heard_of = [await submit(client) for _ in range(2)]
+    await worker.take()
+    await worker.stream(heard_of, "a piece")
+    for job_id in (silent, heard_of):
+        await client.post(f"cancel/{job_id}")
+    assert await worker.stops() == [heard_of]
+    clock.advance(0.3)
+    assert await worker.stops() == [silent]
 
 
 async def test_an_error_is_kept_as_text(client: httpx.AsyncClient, worker: FakeWorker):
