@@ -23,6 +23,7 @@ from vllm.renderers import ChatParams, TokenizeParams
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
+from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from vllm_worker import asgi
@@ -80,14 +81,13 @@ class VLLMEngine:
         # A route with a slash too many is unknown, not an empty answer that points elsewhere.
         app.router.redirect_slashes = False
         self._app = app
-        # vLLM's own start: it freezes the heap for the garbage collector and logs statistics.
-        self._lifespan = app.router.lifespan_context(app)
-        await self._lifespan.__aenter__()
         if "generate" in tasks:
             job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
             async with aclosing(self.generate(job, "warm-up")) as deltas:
                 async for _ in deltas:
                     pass
+        # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
+        freeze_gc_heap()
 
     async def call(
         self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from tests.unit.endpoint.endpoint_fakes import FakeWorker
+from tests.unit.endpoint.endpoint_fakes import FakeWorker, ManualClock
 from vllm_worker.endpoint.job_queue import JobQueue
 
 JOB = {"input": {"prompt": "hello"}}
