@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-fast check format lock clean set-up
+.PHONY: serve test test-fast check generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -14,10 +14,14 @@ test: set-up             ## every test, on the real engine (several minutes)
 test-fast: set-up        ## the tests that need no engine (seconds)
 	$(BIN)/pytest tests/unit
 
-check: set-up            ## format, lint, types
+check: set-up            ## format, lint, types, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python builder/generate.py --check
+
+generate: set-up         ## write the tables of variables from their one description
+	$(BIN)/python builder/generate.py
 
 format: set-up           ## format, and mend what lint can mend
 	$(BIN)/ruff format .

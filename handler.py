@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 
+from vllm_worker.configuration import load_configuration
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.serverless import queue, run
-from vllm_worker.settings import load_settings
 from vllm_worker.startup import log_to_stderr, step
 from vllm_worker.worker import Worker
 
@@ -19,13 +19,18 @@ logger = logging.getLogger("vllm_worker.handler")
 
 
 def main() -> None:
-    settings = load_settings(os.environ)
+    configuration = load_configuration(os.environ)
+    settings = configuration.settings
+    for note in configuration.notes:
+        logger.warning("%s", note)
+    for name, value in configuration.exports.items():
+        os.environ.setdefault(name, value)
     with queue(settings) as close_queue:
         with step("vLLM imported"):
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
-        arguments = parse_engine_args(settings, os.environ)
-        with step(f"engine built for {settings.served_model_name}"):
+        arguments = parse_engine_args(configuration)
+        with step(f"engine built for {settings.served_model_names[0]}"):
             engine = VLLMEngine(arguments)
         try:
             run(Worker(settings, engine), close_queue)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from vllm_worker.batching import Schedule
 from vllm_worker.errors import ConfigurationError
@@ -23,6 +23,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
 
     model_name: str = DEMO_MODEL
+    base_path: str = "/runpod-volume"
+    hf_token: SecretStr | None = None
+    vllm_extra_args: str | None = None
+    vllm_config_file: str | None = None
+    worker_config_file: str | None = None
     max_concurrency: Size = 300
     default_batch_size: Size = 50
     default_min_batch_size: Size = 1
@@ -47,9 +52,10 @@ class Settings(BaseModel):
         return str(_DEMO_MODEL_FOLDER) if self.model_name == DEMO_MODEL else self.model_name
 
     @property
-    def served_model_name(self) -> str:
-        """What clients call the model."""
-        return self.openai_served_model_name_override or self.model_name
+    def served_model_names(self) -> list[str]:
+        """What clients may call the model; answers carry the first name."""
+        names = (self.openai_served_model_name_override or self.model_name).split(",")
+        return [name.strip() for name in names if name.strip()]
 
     @property
     def schedule(self) -> Schedule:
@@ -92,11 +98,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def parse_boolean(value: str) -> bool:
-    """0, 1, true or false, in any case. Raises ValueError for anything else."""
+    """0 or 1, true or false, yes or no, on or off, in any case. Raises ValueError for others."""
     match value.strip().lower():
-        case "1" | "true":
+        case "1" | "true" | "yes" | "on":
             return True
-        case "0" | "false":
+        case "0" | "false" | "no" | "off":
             return False
     raise ValueError("must be 0, 1, true or false")
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from vllm_worker.configuration import load_configuration
 from vllm_worker.engine import VLLMEngine
 from vllm_worker.engine_args import parse_engine_args
-from vllm_worker.settings import load_settings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engine() -> AsyncIterator[VLLMEngine]:
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
-    engine = VLLMEngine(parse_engine_args(load_settings({}), {"MAX_MODEL_LEN": "1024"}))
+    engine = VLLMEngine(parse_engine_args(load_configuration({"MAX_MODEL_LEN": "1024"})))
     await engine.start()
     yield engine
     engine.shutdown()

@@ -45,7 +45,9 @@ def inspect_socket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def worker(
     endpoint: process.EndpointProcess, gate: StreamGate, inspect_socket: Path
 ) -> Iterator[WorkerProcess]:
-    environment = endpoint.environment | {"INSPECT_SOCKET": str(inspect_socket)}
+    # The look into the engine's core is by its statistics.
+    inspection = {"INSPECT_SOCKET": str(inspect_socket), "DISABLE_LOG_STATS": "0"}
+    environment = endpoint.environment | inspection
     stream = "RUNPOD_WEBHOOK_POST_STREAM"
     environment[stream] = environment[stream].replace(endpoint.url, gate.url)
     with running_worker(environment, "tests/system/inspectable_handler.py") as worker:

@@ -1,0 +1,223 @@
+"""Writes every file that shows the worker's variables, from their one description.
+
+    .venv/bin/python builder/generate.py [--check]
+
+With `--check` nothing is written, and the exit code is 1 when a file is not as it would be written.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from vllm_worker.configuration.catalogue import (
+    Variable,
+    catalogue,
+    not_offered,
+    options,
+    words,
+)
+from vllm_worker.configuration.show import meaning
+
+ROOT = Path(__file__).resolve().parent.parent
+VLLM_VERSION = "0.32.0"
+BEGIN, END = "<!-- generated: variables -->\n", "<!-- end of generated -->\n"
+# What a README's reader needs first; docs/configuration.md has all.
+README_VARIABLES = [
+    "MODEL_NAME", "MAX_MODEL_LEN", "HF_TOKEN", "QUANTIZATION", "GPU_MEMORY_UTILIZATION",
+    "TENSOR_PARALLEL_SIZE", "CUSTOM_CHAT_TEMPLATE", "ENABLE_AUTO_TOOL_CHOICE", "TOOL_CALL_PARSER",
+    "OPENAI_SERVED_MODEL_NAME_OVERRIDE", "RAW_OPENAI_OUTPUT", "MAX_CONCURRENCY",
+    "DEFAULT_BATCH_SIZE", "DEFAULT_MIN_BATCH_SIZE", "DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
+    "STREAM_MAX_DELAY_MS", "BASE_PATH", "VLLM_EXTRA_ARGS", "HOST", "PORT",
+]  # fmt: skip
+LOCAL_ONLY = {"HOST", "PORT"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Writes the tables of the worker's variables.")
+    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
+    check = parser.parse_args().check
+    stale = [path for path, make in FILES.items() if not _is_current(ROOT / path, make, check)]
+    if check and stale:
+        print(f"not as `make generate` writes them: {', '.join(stale)}")
+    return 1 if check and stale else 0
+
+
+def _is_current(path: Path, make: Callable[[], str], check: bool) -> bool:
+    text = make()
+    if path.exists() and path.read_text() == text:
+        return True
+    if not check:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        print(f"wrote {path.relative_to(ROOT)}")
+        # Later files are made from this one.
+        for cached in (options, catalogue, not_offered):
+            cached.cache_clear()
+    return False
+
+
+def vllm_options() -> str:
+    """The picture of vLLM's parser, which needs vLLM."""
+    logging.disable()
+    from vllm_worker.engine_args import describe_options
+
+    return _json(describe_options())
+
+
+def worker_config() -> str:
+    """The form of RunPod's console for this worker."""
+    form = {
+        "versions": {
+            VLLM_VERSION: {
+                "imageName": f"vllm-worker:{VLLM_VERSION}",
+                "minimumCudaVersion": "12.8",
+                "categories": [
+                    {"title": title, "settings": [variable.name for variable in variables]}
+                    for title, variables in _deployed()
+                ],
+            }
+        },
+        "schema": {v.name: _form_field(v) for _, variables in _deployed() for v in variables},
+    }
+    return _json(form)
+
+
+def _form_field(variable: Variable) -> dict[str, Any]:
+    kinds = {"boolean": "toggle", "integer": "number", "number": "number"}
+    field: dict[str, Any] = {
+        "env_var_name": variable.name,
+        "value": _form_value(variable),
+        "title": _title(variable),
+        "description": variable.description,
+        "required": variable.required,
+        "type": "select" if variable.choices else kinds.get(variable.type, "text"),
+    }
+    if variable.choices:
+        field["options"] = [{"value": c, "label": c} for c in variable.choices]
+    return field
+
+
+def _form_value(variable: Variable) -> str | int | float | bool:
+    if variable.required:
+        return ""
+    match variable.type:
+        case "boolean":
+            return variable.default == "1"
+        case "integer" if variable.default:
+            return int(variable.default)
+        case "number" if variable.default:
+            return float(variable.default)
+    return variable.default
+
+
+def hub() -> str:
+    """RunPod's hub.json: what is written there by hand, with its list of variables made anew."""
+    listing = json.loads((ROOT / ".runpod" / "hub.json").read_text())
+    listing["config"]["env"] = [
+        {"key": v.name, "input": _hub_input(v)} for _, variables in _deployed() for v in variables
+    ]
+    return _json(listing)
+
+
+def _hub_input(variable: Variable) -> dict[str, Any]:
+    kinds = {"boolean": "boolean", "integer": "number", "number": "number"}
+    entry: dict[str, Any] = {
+        "name": _title(variable),
+        "type": "huggingface" if variable.required else kinds.get(variable.type, "string"),
+        "description": variable.description,
+        "required": variable.required,
+        "advanced": variable.name not in README_VARIABLES,
+    }
+    default = _form_value(variable)
+    if default != "":
+        entry["default"] = default
+    if variable.type == "boolean":
+        entry |= {"trueValue": "1", "falseValue": "0"}
+    if variable.choices:
+        entry["options"] = [{"label": c, "value": c} for c in variable.choices]
+    return entry
+
+
+def reference() -> str:
+    """docs/configuration.md: its text is written by hand, its tables are not."""
+    path = ROOT / "docs" / "configuration.md"
+    tables = []
+    for title, variables in _by_category():
+        tables += [f"### {title}\n", *_rows(variables)]
+    rest = [variable for variable in catalogue().values() if not variable.category]
+    tables += ["### Other options of vLLM\n", *_rest_rows(rest)]
+    tables += ["### Not offered\n", "| option | because |", "|---|---|"]
+    tables += [f"| `{option}` | {reason} |" for option, reason in sorted(not_offered().items())]
+    tables += ["", "### Gone\n", "| variable | what became of it |", "|---|---|"]
+    gone = words()["retired"] | words()["retired_values"]
+    tables += [f"| `{name}` | {note} |" for name, note in gone.items()]
+    return _between(path, "\n".join(tables) + "\n")
+
+
+def readme() -> str:
+    """The README's short table."""
+    variables = [catalogue()[name] for name in README_VARIABLES]
+    return _between(ROOT / "README.md", "\n".join(_rows(variables)))
+
+
+def _between(path: Path, generated: str) -> str:
+    """The file with what stands between its two marks replaced."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{generated}\n{END}{after}"
+
+
+def _rows(variables: list[Variable]) -> list[str]:
+    lines = ["| variable | type | default | meaning |", "|---|---|---|---|"]
+    for variable in variables:
+        choices = ", ".join(f"`{choice}`" for choice in variable.choices)
+        kind = choices if 0 < len(variable.choices) <= 6 else variable.type
+        lines.append(f"| `{variable.name}` | {kind} | {_code(variable)} | {meaning(variable)} |")
+    return [*lines, ""]
+
+
+def _rest_rows(variables: list[Variable]) -> list[str]:
+    lines = ["| variable | type | default |", "|---|---|---|"]
+    return [*lines, *(f"| `{v.name}` | {v.type} | {_code(v)} |" for v in variables), ""]
+
+
+def _code(variable: Variable) -> str:
+    return f"`{variable.default}`" if variable.default else ""
+
+
+def _by_category() -> Iterator[tuple[str, list[Variable]]]:
+    for title, names in words()["categories"].items():
+        yield title, [catalogue()[name] for name in names]
+
+
+def _deployed() -> Iterator[tuple[str, list[Variable]]]:
+    """Without what has a meaning only for the local endpoint."""
+    for title, variables in _by_category():
+        yield title, [variable for variable in variables if variable.name not in LOCAL_ONLY]
+
+
+def _title(variable: Variable) -> str:
+    acronyms = {"gpu": "GPU", "cpu": "CPU", "kv": "KV", "hf": "HF", "lora": "LoRA",
+                "loras": "LoRAs", "openai": "OpenAI", "vllm": "vLLM", "mm": "MM"}  # fmt: skip
+    words = [acronyms.get(word, word) for word in variable.name.lower().split("_")]
+    return " ".join([words[0][0].upper() + words[0][1:], *words[1:]])
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "src/vllm_worker/configuration/options.json": vllm_options,
+    "worker-config.json": worker_config,
+    ".runpod/hub.json": hub,
+    "docs/configuration.md": reference,
+    "README.md": readme,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

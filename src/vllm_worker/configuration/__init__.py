@@ -1,0 +1,119 @@
+"""The configuration of a worker: read in one place, checked before anything heavy is imported."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vllm_worker.configuration.catalogue import Variable, catalogue, words
+from vllm_worker.configuration.checks import find_misspelt, find_mistakes
+from vllm_worker.configuration.derived import derive, find_model
+from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
+from vllm_worker.configuration.values import as_words, is_unset
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.settings import Settings, load_settings
+
+__all__ = ["Configuration", "Value", "load_configuration"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a worker runs with. `notes` say what became of variables that are no more.
+
+    `model` is what vLLM loads: a repository's name or a folder.
+
+    `values` holds every variable that any source sets, by name; `exports` are environment variables
+    for the libraries below, which the caller sets where they are not set.
+    """
+
+    settings: Settings
+    model: str
+    values: Mapping[str, Value]
+    notes: tuple[str, ...] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
+    file_flags: tuple[str, ...] = ()
+
+    def options(self) -> Iterator[tuple[str, list[str]]]:
+        """The words of vLLM's command line by where they come from, the strongest last."""
+        yield "MODEL_NAME", ["--model", self.model]
+        yield "OPENAI_SERVED_MODEL_NAME_OVERRIDE", self._served_model_names()
+        yield "OPENAI_RESPONSE_ROLE", [f"--response-role={self.settings.openai_response_role}"]
+        if template := self.settings.custom_chat_template:
+            yield "CUSTOM_CHAT_TEMPLATE", [f"--chat-template={template}"]
+        yield from self._given(strong=False)
+        if self.file_flags:
+            yield "WORKER_CONFIG_FILE", list(self.file_flags)
+        yield from self._given(strong=True)
+        if extra := self.settings.vllm_extra_args:
+            yield "VLLM_EXTRA_ARGS", shlex.split(extra)
+
+    def _served_model_names(self) -> list[str]:
+        return ["--served-model-name", *self.settings.served_model_names]
+
+    def _given(self, strong: bool) -> Iterator[tuple[str, list[str]]]:
+        for name, value in self.values.items():
+            variable = catalogue().get(name)
+            if variable and variable.option and (value.origin == ENVIRONMENT) == strong:
+                yield f"{name}={value.text!r}", as_words(variable, value.text)
+
+
+def load_configuration(environ: Mapping[str, str]) -> Configuration:
+    """The configuration in these environment variables and the files that they name.
+
+    Raises ConfigurationError, which names all mistakes. No value of a secret is in any of them.
+    """
+    sources = read_sources(environ)
+    notes = _retire(sources)
+    _drop_unset(sources)
+    mistakes = sources.mistakes + find_misspelt(environ) + find_mistakes(sources.values)
+    settings = None
+    try:
+        texts = {name: value.text for name, value in sources.values.items()}
+        settings = load_settings(texts)
+    except ConfigurationError as error:
+        mistakes = error.mistakes + mistakes
+    if mistakes or settings is None:
+        raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
+    exports = sources.exports | derive(settings, sources, environ)
+    return Configuration(
+        settings,
+        find_model(settings, sources),
+        sources.values,
+        tuple(notes),
+        exports,
+        tuple(sources.flags),
+    )
+
+
+def _retire(sources: Sources) -> list[str]:
+    """Takes out what vLLM no longer has. Returns a line for each about what to use."""
+    notes = []
+    for name, note in words()["retired"].items():
+        if value := sources.values.pop(name, None):
+            notes.append(f"{name}={value.text} has no effect: {note}.")
+            if name == "DISABLE_LOG_REQUESTS" and value.text == "0":
+                sources.add({"ENABLE_LOG_REQUESTS": "1"}, name)
+    for assignment, note in words()["retired_values"].items():
+        name, _, text = assignment.partition("=")
+        if (value := sources.values.get(name)) and value.text == text:
+            del sources.values[name]
+            notes.append(f"{assignment} has no effect: {note}.")
+    return notes
+
+
+def _drop_unset(sources: Sources) -> None:
+    """Takes out values that stand for "not set", which leaves vLLM's default."""
+    for name, value in list(sources.values.items()):
+        variable = catalogue().get(name)
+        if variable and is_unset(variable, value.text):
+            del sources.values[name]
+
+
+def _without_secrets(line: str, sources: Sources) -> str:
+    for name, value in sources.values.items():
+        if _is_secret(catalogue().get(name)) and value.text:
+            line = line.replace(value.text, "***")
+    return line
+
+
+def _is_secret(variable: Variable | None) -> bool:
+    return variable is not None and variable.secret

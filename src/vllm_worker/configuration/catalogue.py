@@ -1,0 +1,103 @@
+"""Every variable that the worker offers: the one description that all tables are made from.
+
+Words and categories come from variables.toml, the worker's own types and defaults from
+settings.py, and vLLM's from options.json, a picture of its parser that `make generate` takes.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import UnionType
+from typing import Any, get_args
+
+from pydantic import SecretStr
+
+from vllm_worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`default` is as one would write it, "" for none; `option` is vLLM's, None for our own."""
+
+    name: str
+    type: str
+    """text, integer, number, size (an integer that may be written 8k), boolean, JSON or list."""
+    default: str
+    choices: tuple[str, ...] = ()
+    description: str = ""
+    category: str = ""
+    option: str | None = None
+    required: bool = False
+    secret: bool = False
+
+
+@cache
+def words() -> Mapping[str, Any]:
+    """variables.toml."""
+    return tomllib.loads(files(__package__).joinpath("variables.toml").read_text())
+
+
+@cache
+def options() -> Mapping[str, Mapping[str, Any]]:
+    """options.json: name of an option → its type, default, choices and flag."""
+    options = json.loads(files(__package__).joinpath("options.json").read_text())
+    assert isinstance(options, dict)
+    return options
+
+
+@cache
+def catalogue() -> Mapping[str, Variable]:
+    """All variables by name: the described ones in their order, then the rest of vLLM's."""
+    described = {
+        name: _variable(name, description, category)
+        for category, variables in words()["categories"].items()
+        for name, description in variables.items()
+    }
+    offered = set(options()) - not_offered().keys() - set(words()["names"].values())
+    rest = {option.upper() for option in offered} - described.keys()
+    return described | {name: _variable(name, "", "") for name in sorted(rest)}
+
+
+@cache
+def not_offered() -> Mapping[str, str]:
+    """Options of vLLM that no variable sets → why."""
+    return {option: reason for reason, names in words()["not_offered"].items() for option in names}
+
+
+def _variable(name: str, description: str, category: str) -> Variable:
+    if field := Settings.model_fields.get(name.lower()):
+        kind = _type_of(field.annotation)
+        default = "" if field.default is None else _as_text(field.default)
+        return Variable(
+            name,
+            kind,
+            default,
+            description=description,
+            category=category,
+            required=name == "MODEL_NAME",
+            secret=field.annotation == SecretStr | None,
+        )
+    option = words()["names"].get(name, name.lower())
+    known = options()[option]
+    return Variable(
+        name,
+        known["type"],
+        words()["defaults"].get(name, known["default"]),
+        tuple(known["choices"]),
+        description,
+        category,
+        option,
+    )
+
+
+def _type_of(annotation: Any) -> str:
+    if isinstance(annotation, UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    return {int: "integer", float: "number", bool: "boolean"}.get(annotation, "text")
+
+
+def _as_text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, bool) else f"{value}"

@@ -1,0 +1,132 @@
+"""What is wrong with a configuration, as far as it can be seen without vLLM."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jinja2
+
+from vllm_worker.configuration.catalogue import catalogue, words
+from vllm_worker.configuration.sources import Value
+from vllm_worker.configuration.values import mistake
+
+Values = Mapping[str, Value]
+
+_SHORTEST_MISSPELT = 8
+# Other people's variables, which may well look like ours.
+_FOREIGN = ("VLLM_", "RUNPOD_", "HF_", "CUDA_", "NVIDIA_", "NCCL_", "PYTHON", "TORCH_", "PIP_")
+
+
+def find_mistakes(values: Values) -> list[str]:
+    """A line for each value of vLLM's options, file and conflict that cannot be right."""
+    lines = []
+    for name, value in values.items():
+        variable = catalogue().get(name)
+        if variable and variable.option and (wrong := mistake(variable, value.text)):
+            lines.append(_line(name, value, wrong))
+    for name, check in _CHECKS.items():
+        if name in values and (wrong := check(values[name].text)):
+            lines.append(_line(name, values[name], wrong))
+    return lines + [line for conflict in _CONFLICTS if (line := conflict(values))]
+
+
+def find_misspelt(environ: Mapping[str, str]) -> list[str]:
+    """A line for each variable whose name is one or two letters from one of ours."""
+    known = catalogue().keys() | words()["retired"].keys()
+    lines = []
+    for name in environ:
+        if name in known or len(name) < _SHORTEST_MISSPELT or name.startswith(_FOREIGN):
+            continue
+        for candidate in known:
+            if len(candidate) >= _SHORTEST_MISSPELT and _close(name, candidate):
+                lines.append(f"{name} is no variable of the worker. Did you mean {candidate}?")
+                break
+    return lines
+
+
+def _line(name: str, value: Value, wrong: str) -> str:
+    where = "" if value.origin == "environment" else f" ({value.origin})"
+    return f"{name}={value.text!r}{where}: {wrong}."
+
+
+def _chat_template(text: str) -> str | None:
+    if "{" not in text:
+        return None if Path(text).is_file() else "is neither a Jinja template nor a file"
+    try:
+        # As transformers reads templates; `generation` is a tag of its own.
+        jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except jinja2.TemplateSyntaxError as error:
+        if "'generation'" not in str(error):
+            return f"is not a Jinja template: {error.message} (line {error.lineno})"
+    return None
+
+
+def _file(text: str) -> str | None:
+    return None if Path(text).is_file() else "is not a file"
+
+
+def _command_line(text: str) -> str | None:
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _share(text: str) -> str | None:
+    try:
+        return None if 0 < float(text) <= 1 else "must be above 0 and at most 1"
+    except ValueError:
+        return None  # said already: not a number
+
+
+_CHECKS: Mapping[str, Callable[[str], str | None]] = {
+    "CUSTOM_CHAT_TEMPLATE": _chat_template,
+    "TOOL_PARSER_PLUGIN": _file,
+    "GPU_MEMORY_UTILIZATION": _share,
+    "VLLM_EXTRA_ARGS": _command_line,
+}
+
+
+def _sizes_that_cannot_grow(values: Values) -> str | None:
+    names = ("DEFAULT_MIN_BATCH_SIZE", "DEFAULT_BATCH_SIZE", "DEFAULT_BATCH_SIZE_GROWTH_FACTOR")
+    texts = [values[n].text if n in values else catalogue()[n].default for n in names]
+    try:
+        smallest, largest, growth = int(texts[0]), int(texts[1]), float(texts[2])
+    except ValueError:
+        return None
+    if smallest > largest:
+        return f"DEFAULT_MIN_BATCH_SIZE={smallest} is above DEFAULT_BATCH_SIZE={largest}."
+    if growth == 1 and smallest < largest:
+        return (
+            f"DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1: pieces of {smallest} would never grow to "
+            f"DEFAULT_BATCH_SIZE={largest}. Set both sizes alike, or a larger factor."
+        )
+    return None
+
+
+def _tools_without_parser(values: Values) -> str | None:
+    auto = values.get("ENABLE_AUTO_TOOL_CHOICE")
+    if (
+        auto
+        and auto.text.lower() in ("1", "true", "yes", "on")
+        and "TOOL_CALL_PARSER" not in values
+    ):
+        return "ENABLE_AUTO_TOOL_CHOICE needs TOOL_CALL_PARSER, such as hermes or llama3_json."
+    return None
+
+
+_CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser)
+
+
+def _close(one: str, other: str, most: int = 2) -> bool:
+    """Whether two names differ in at most `most` letters (Levenshtein's distance)."""
+    if abs(len(one) - len(other)) > most:
+        return False
+    row = list(range(len(other) + 1))
+    for i, left in enumerate(one, start=1):
+        previous, row[0] = row[0], i
+        for j, right in enumerate(other, start=1):
+            change = previous + (left != right)
+            previous, row[j] = row[j], min(change, row[j] + 1, row[j - 1] + 1)
+    return row[-1] <= most

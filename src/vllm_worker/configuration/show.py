@@ -1,0 +1,58 @@
+"""The configuration for people and programs."""
+
+import json
+from typing import TYPE_CHECKING
+
+from vllm_worker.configuration.catalogue import Variable, catalogue
+
+if TYPE_CHECKING:
+    from vllm_worker.configuration import Configuration
+
+
+def effective(configuration: "Configuration", as_json: bool = False) -> str:
+    """Every described variable and every other that is set: its value and where that comes from."""
+    rows = []
+    for name, variable in catalogue().items():
+        value = configuration.values.get(name)
+        if value:
+            rows.append((name, "***" if variable.secret else value.text, value.origin))
+        elif variable.category:
+            default = "vLLM's default" if variable.option else "worker's defaults"
+            rows.append((name, variable.default, default))
+    if as_json:
+        return json.dumps(
+            {name: {"value": text, "origin": origin} for name, text, origin in rows}, indent=2
+        )
+    return _table([("variable", "value", "where from"), *rows])
+
+
+def listing(word: str) -> str:
+    """All variables whose name or description has the word, with type, default and meaning."""
+    found = [
+        variable
+        for variable in catalogue().values()
+        if word.lower() in f"{variable.name} {variable.description}".lower()
+    ]
+    if not found:
+        return f"no variable has to do with {word!r}"
+    rows = [(v.name, v.type, v.default or "-", meaning(v)) for v in found]
+    return _table([("variable", "type", "default", "meaning"), *rows])
+
+
+def meaning(variable: Variable) -> str:
+    """The description, or for vLLM's other options their choices or flag."""
+    if variable.description:
+        return variable.description
+    if variable.choices:
+        return f"one of {', '.join(variable.choices)}"
+    return f"vLLM's --{(variable.option or '').replace('_', '-')}"
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[-1] = 0  # nothing stands behind the last column
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)

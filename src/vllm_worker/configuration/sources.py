@@ -1,0 +1,148 @@
+"""Where values come from, and which one wins.
+
+From the strongest to the weakest: VLLM_EXTRA_ARGS, the environment, the file that
+WORKER_CONFIG_FILE names, the one that VLLM_CONFIG_FILE names, what the image was built with, the
+worker's defaults, vLLM's defaults.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from vllm_worker.configuration.catalogue import catalogue, not_offered, words
+from vllm_worker.configuration.values import as_text
+from vllm_worker.settings import DEMO_MODEL
+
+IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
+"""Variables and their values that were fixed when the image was built."""
+
+ENVIRONMENT = "environment"
+WORKER_DEFAULTS = "worker's defaults"
+
+# vLLM's names, in its own configuration file, for what the worker has other variables for.
+_OTHER_NAMES = {
+    "model": "MODEL_NAME",
+    "model_tag": "MODEL_NAME",
+    "served_model_name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
+    "chat_template": "CUSTOM_CHAT_TEMPLATE",
+    "response_role": "OPENAI_RESPONSE_ROLE",
+}
+
+
+class Value(NamedTuple):
+    """A variable's value as text, and the source that it comes from."""
+
+    text: str
+    origin: str
+
+
+@dataclass
+class Sources:
+    """What all sources say, merged: `values` by variable; the rest is described where it is read.
+
+    `flags` are words of a command line from WORKER_CONFIG_FILE, `exports` environment variables
+    from there that are none of the worker's.
+    """
+
+    values: dict[str, Value] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    exports: dict[str, str] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+
+    def add(self, values: Mapping[str, Any], origin: str) -> None:
+        """Values of a weaker source than all before it."""
+        for name, value in values.items():
+            self.values.setdefault(name, Value(as_text(value).strip(), origin))
+
+
+def read_sources(environ: Mapping[str, str], image_defaults: Path = IMAGE_DEFAULTS) -> Sources:
+    """Reads every source; files that are missing or wrong are in `mistakes`."""
+    sources = Sources()
+    known = catalogue().keys() | words()["retired"].keys() | {"RUNPOD_WEBHOOK_GET_JOB"}
+    given = {name: value for name, value in environ.items() if name in known and value.strip()}
+    sources.add(given, ENVIRONMENT)
+    image = _read(sources, str(image_defaults), "") if image_defaults.exists() else {}
+    vllm = _vllm_config(sources, _first("VLLM_CONFIG_FILE", given, image))
+    model = _first("MODEL_NAME", given, vllm, image) or DEMO_MODEL
+    if path := _first("WORKER_CONFIG_FILE", given, image):
+        _add_worker_config(sources, path, model)
+    sources.add(vllm, "VLLM_CONFIG_FILE")
+    sources.add(image, "image")
+    if model == DEMO_MODEL:
+        sources.add(words()["demo_defaults"], WORKER_DEFAULTS)
+    sources.add(words()["defaults"], WORKER_DEFAULTS)
+    return sources
+
+
+def _first(name: str, *layers: Mapping[str, Any]) -> str:
+    return next((as_text(layer[name]) for layer in layers if layer.get(name)), "")
+
+
+def _add_worker_config(sources: Sources, path: str, model: str) -> None:
+    """The file's default with the model's own entry over it.
+
+    An entry may have `environment` (variables), `flags` (options of vLLM and their values) and
+    `extra_flags` (words of vLLM's command line).
+    """
+    content = _read(sources, path, "WORKER_CONFIG_FILE")
+    origin, overrides = "WORKER_CONFIG_FILE", content.get("overrides") or {}
+    for key in content.keys() - {"default", "overrides"}:
+        sources.mistakes.append(f"{origin}: {key} must be default or overrides.")
+    entries = [
+        overrides.get(model) if isinstance(overrides, dict) else None,
+        content.get("default"),
+    ]
+    for entry in filter(None, entries):
+        if not isinstance(entry, dict) or entry.keys() - {"environment", "flags", "extra_flags"}:
+            sources.mistakes.append(
+                f"{origin}: an entry may have environment, flags and extra_flags, no more."
+            )
+            continue
+        environment = entry.get("environment") or {}
+        ours = {name: value for name, value in environment.items() if name in catalogue()}
+        sources.add(ours, origin)
+        sources.add(_by_variable(sources, entry.get("flags") or {}, origin), origin)
+        for name in environment.keys() - ours.keys():
+            sources.exports.setdefault(name, as_text(environment[name]))
+        # The default's words first, so that the model's own win.
+        sources.flags[:0] = map(str, entry.get("extra_flags") or [])
+
+
+def _vllm_config(sources: Sources, path: str) -> dict[str, Any]:
+    content = _read(sources, path, "VLLM_CONFIG_FILE") if path else {}
+    return _by_variable(sources, content, "VLLM_CONFIG_FILE")
+
+
+def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Options of vLLM by the names of their variables."""
+    renamed = {option: name for name, option in words()["names"].items()} | _OTHER_NAMES
+    values = {}
+    for flag, value in flags.items():
+        option = str(flag).lstrip("-").replace("-", "_")
+        name = renamed.get(option, option.upper())
+        reason = None if option in _OTHER_NAMES else not_offered().get(option)
+        if name in catalogue() and not reason:
+            values[name] = value
+        else:
+            reason = reason or "vLLM 0.32 has no such option"
+            sources.mistakes.append(f"{origin}: {flag} cannot be set: {reason}.")
+    return values
+
+
+def _read(sources: Sources, path: str, variable: str) -> dict[str, Any]:
+    """A YAML file that holds a mapping; else a mistake and nothing."""
+    where = f"{variable}={path!r}" if variable else path
+    try:
+        content = yaml.safe_load(Path(path).read_text()) or {}
+    except OSError as error:
+        sources.mistakes.append(f"{where}: cannot be read: {error.strerror}.")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sources.mistakes.append(f"{where}: is not valid YAML: {' '.join(str(error).split())}.")
+    else:
+        if isinstance(content, dict):
+            return content
+        sources.mistakes.append(f"{where}: must hold a mapping of names to values.")
+    return {}

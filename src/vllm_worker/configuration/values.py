@@ -1,0 +1,89 @@
+"""One variable's value: read as text, checked, and put in the words of a command line.
+
+vLLM's parser has the last word on its options; what is checked here needs no import of vLLM.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vllm_worker.configuration.catalogue import Variable, options
+from vllm_worker.settings import parse_boolean
+
+_FLAG_WITHOUT_OPPOSITE = {"disable_log_stats", "aggregate_engine_logging"}
+
+
+def as_text(value: Any) -> str:
+    """A value of a YAML file as one would write it in the environment."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(int(value))
+        case dict() | list():
+            return json.dumps(value)
+    return str(value)
+
+
+def is_unset(variable: Variable, text: str) -> bool:
+    """Whether a value stands for "not set": empty, or None or auto where they mean nothing else."""
+    if text == "":
+        return True
+    if text.lower() in variable.choices:
+        return False
+    if text.lower() in ("none", "null"):
+        return True
+    return text.lower() == "auto" and variable.type in ("boolean", "integer", "number")
+
+
+def mistake(variable: Variable, text: str) -> str | None:
+    """What is wrong with a value of one of vLLM's options, or None."""
+    if variable.choices and variable.type != "list" and text not in variable.choices:
+        return f"must be one of {', '.join(variable.choices)}"
+    if variable.type in ("JSON", "list") and not text.startswith(("{", "[")):
+        return None  # another way to write it, which vLLM's parser knows
+    read, expected = _READERS.get(variable.type, (str, ""))
+    try:
+        read(text)
+    except json.JSONDecodeError as error:
+        return f"is not valid JSON: {error}"
+    except ValueError:
+        return f"must be {expected}"
+    return None
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError
+    return number
+
+
+_READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
+    "boolean": (parse_boolean, "0, 1, true or false"),
+    "integer": (int, "a whole number"),
+    "number": (_number, "a number"),
+    "JSON": (json.loads, "JSON"),
+    "list": (json.loads, "a list"),
+}
+
+
+def as_words(variable: Variable, text: str) -> list[str]:
+    """An option as the words of a command line."""
+    assert variable.option
+    flag = options()[variable.option]["flag"]
+    if variable.type == "boolean":
+        if parse_boolean(text):
+            return [flag]
+        return [] if variable.option in _FLAG_WITHOUT_OPPOSITE else [flag.replace("--", "--no-", 1)]
+    if variable.type == "list":
+        return [flag, *_items(text)]
+    # One word, so that a value may start with a dash.
+    return [f"{flag}={text}"]
+
+
+def _items(text: str) -> list[str]:
+    """A JSON list, a JSON object alone, or items between commas or spaces."""
+    if text.startswith("["):
+        return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text)]
+    return [text] if text.startswith("{") else text.replace(",", " ").split()
