@@ -29,6 +29,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from vllm_worker import asgi
 from vllm_worker.errors import (
     BadRequest,
+    ConfigurationError,
     EngineDead,
     EngineFailure,
     JobError,
@@ -48,15 +49,25 @@ class VLLMEngine:
     def __init__(self, arguments: argparse.Namespace) -> None:
         """Loads the model, which takes its time; `arguments` are those of `vllm serve`.
 
-        Raises StartFailure.
+        Raises ConfigurationError where vLLM finds that values contradict each other or the model,
+        StartFailure where the model is not to be had or the engine does not start.
         """
         self._arguments = arguments
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
         arguments.api_key = [""]
         try:
             # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
-            self._llm = AsyncLLMEngine.from_engine_args(
-                AsyncEngineArgs.from_cli_args(arguments), usage_context=_CONTEXT
+            config = AsyncEngineArgs.from_cli_args(arguments).create_engine_config(_CONTEXT)
+        except ValueError as error:
+            raise ConfigurationError([_without_links(error)]) from None
+        except Exception as error:
+            raise StartFailure(f"the model's configuration cannot be read: {error}") from error
+        try:
+            self._llm = AsyncLLMEngine.from_vllm_config(
+                config,
+                usage_context=_CONTEXT,
+                enable_log_requests=arguments.enable_log_requests,
+                disable_log_stats=arguments.disable_log_stats,
             )
         except Exception as error:
             raise StartFailure(f"the engine could not be built: {error}") from error
@@ -134,6 +145,13 @@ class VLLMEngine:
         ).with_defaults(online.default_chat_template_kwargs)
         _, (prompt,) = await self._llm.renderer.render_chat_async([job.chat], template, lengths)
         return prompt
+
+
+def _without_links(error: ValueError) -> str:
+    """vLLM's reason. Pydantic's text has a heading, and a link after each of its errors."""
+    if isinstance(error, ValidationError):
+        return " ".join(detail["msg"] for detail in error.errors(include_url=False))
+    return str(error)
 
 
 def _deltas(output: RequestOutput) -> list[Delta]:

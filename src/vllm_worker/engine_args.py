@@ -101,6 +101,8 @@ def _default_of(action: argparse.Action) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """argparse's `argument --x: reason` without its first half: the variable is named instead."""
-    text = str(error)
+    """In one line: argparse's `argument --x: reason` without its first half, since the variable
+    is named instead, and pydantic's errors without their links."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    text = " ".join(line for line in lines if not line.startswith("For further information"))
     return text.partition(": ")[2] if text.startswith("argument ") else text

@@ -168,6 +168,15 @@ def test_a_value_becomes_words_of_the_command_line(
     assert words[own[0] : own[0] + len(expected)] == expected if own else expected == []
 
 
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("SERVED_MODEL_NAME", "OPENAI_SERVED_MODEL_NAME_OVERRIDE"), ("REVISION", "MODEL_REVISION")],
+)
+def test_vllms_own_name_for_a_variable_works_and_ours_wins(alias: str, name: str) -> None:
+    assert load(**{alias: "a"}).values[name].text == "a"
+    assert load(**{alias: "a", name: "b"}).values[name].text == "b"
+
+
 # What older workers had
 
 

@@ -12,7 +12,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert settings.schedule == Schedule(minimum=1, maximum=50, growth=3)
     assert settings.max_delay == 0.5
     assert settings.raw_openai_output
-    assert settings.model_name == settings.served_model_name == "demo"
+    assert settings.model_name == "demo"
+    assert settings.served_model_names == ["demo"]
     assert settings.model.endswith("demo_model")
 
 
@@ -32,7 +33,7 @@ def test_each_variable_is_read() -> None:
         }
     )
     assert settings.model == "org/model"
-    assert settings.served_model_name == "mine"
+    assert settings.served_model_names == ["mine"]
     assert settings.max_concurrency == 7
     assert settings.schedule == Schedule(2, 20, 1.5)
     assert not settings.raw_openai_output

@@ -32,7 +32,7 @@ def find_mistakes(values: Values) -> list[str]:
 
 def find_misspelt(environ: Mapping[str, str]) -> list[str]:
     """A line for each variable whose name is one or two letters from one of ours."""
-    known = catalogue().keys() | words()["retired"].keys()
+    known = catalogue().keys() | words()["retired"].keys() | words()["aliases"].keys()
     lines = []
     for name in environ:
         if name in known or len(name) < _SHORTEST_MISSPELT or name.startswith(_FOREIGN):

@@ -22,15 +22,6 @@ IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
 ENVIRONMENT = "environment"
 WORKER_DEFAULTS = "worker's defaults"
 
-# vLLM's names, in its own configuration file, for what the worker has other variables for.
-_OTHER_NAMES = {
-    "model": "MODEL_NAME",
-    "model_tag": "MODEL_NAME",
-    "served_model_name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
-    "chat_template": "CUSTOM_CHAT_TEMPLATE",
-    "response_role": "OPENAI_RESPONSE_ROLE",
-}
-
 
 class Value(NamedTuple):
     """A variable's value as text, and the source that it comes from."""
@@ -61,8 +52,7 @@ class Sources:
 def read_sources(environ: Mapping[str, str], image_defaults: Path = IMAGE_DEFAULTS) -> Sources:
     """Reads every source; files that are missing or wrong are in `mistakes`."""
     sources = Sources()
-    known = catalogue().keys() | words()["retired"].keys() | {"RUNPOD_WEBHOOK_GET_JOB"}
-    given = {name: value for name, value in environ.items() if name in known and value.strip()}
+    given = _from_environment(environ)
     sources.add(given, ENVIRONMENT)
     image = _read(sources, str(image_defaults), "") if image_defaults.exists() else {}
     vllm = _vllm_config(sources, _first("VLLM_CONFIG_FILE", given, image))
@@ -75,6 +65,14 @@ def read_sources(environ: Mapping[str, str], image_defaults: Path = IMAGE_DEFAUL
         sources.add(words()["demo_defaults"], WORKER_DEFAULTS)
     sources.add(words()["defaults"], WORKER_DEFAULTS)
     return sources
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The worker's variables, by their own names."""
+    known = catalogue().keys() | words()["retired"].keys() | {"RUNPOD_WEBHOOK_GET_JOB"}
+    filled = {name: value for name, value in environ.items() if value.strip()}
+    other = {name: filled[alias] for alias, name in words()["aliases"].items() if alias in filled}
+    return other | {name: value for name, value in filled.items() if name in known}
 
 
 def _first(name: str, *layers: Mapping[str, Any]) -> str:
@@ -118,16 +116,14 @@ def _vllm_config(sources: Sources, path: str) -> dict[str, Any]:
 
 def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Options of vLLM by the names of their variables."""
-    renamed = {option: name for name, option in words()["names"].items()} | _OTHER_NAMES
-    values = {}
+    aliases, values = words()["aliases"], {}
     for flag, value in flags.items():
         option = str(flag).lstrip("-").replace("-", "_")
-        name = renamed.get(option, option.upper())
-        reason = None if option in _OTHER_NAMES else not_offered().get(option)
-        if name in catalogue() and not reason:
+        name = aliases.get(option.upper(), option.upper())
+        if name in catalogue() and (name != option.upper() or option not in not_offered()):
             values[name] = value
         else:
-            reason = reason or "vLLM 0.32 has no such option"
+            reason = not_offered().get(option, "vLLM 0.32 has no such option")
             sources.mistakes.append(f"{origin}: {flag} cannot be set: {reason}.")
     return values
 
