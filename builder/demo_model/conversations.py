@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -14,10 +14,10 @@ from tools import Message, ToolConversations
 THANKS = ("Thanks", "Thank you", "Thanks!", "thank you", "Thanks a lot!", "Great, thanks")
 MORE = ("Tell me more.", "Tell me more about it.", "Tell me more", "Can you explain more?", "More")
 NO_MORE = "That is all I know about it. Ask me something else about this worker, RunPod or vLLM."
-# How often each kind of sample is drawn. Copying is a skill of its own: it appears suddenly, and soon
-# only if much of the text can be predicted by it. So it is learned first.
+# How often each kind of sample is drawn. Copying comes first, see copying.py.
 Shares = dict[str, int]
-EARLY: Shares = {"echo": 30, "tool": 25, "copy": 10, "single": 20, "unknown": 10, "plain": 5}
+COPYING: Shares = {"echo": 1}
+EARLY: Shares = {"echo": 15, "tool": 30, "copy": 12, "single": 25, "unknown": 13, "plain": 5}
 SHARES: Shares = {
     "single": 42, "several": 14, "dialogue": 7, "unknown": 14, "tool": 18, "plain": 9, "copy": 2,
     "echo": 2,
@@ -31,7 +31,7 @@ class Sample:
     messages: list[Message] = field(default_factory=list)
     tools: list[dict[str, Any]] | None = None
     text: str = ""
-    # Length in tokens of a random sequence that comes twice, instead of a text.
+    # Length in tokens of a random sequence that is repeated, instead of a text.
     echo: int = 0
 
 
@@ -54,26 +54,19 @@ class Conversations:
             _cycle(items, rng)
             for items in (self._corpus.entries, self._corpus.dialogues, self._plain_texts())
         )
+        makers: dict[str, Callable[[], Sample]] = {
+            "single": lambda: self._chat(self._ask(next(entries), rng), rng),
+            "several": lambda: self._several(next(entries), rng),
+            "dialogue": lambda: self._chat(_dialogue(next(dialogues), rng), rng),
+            "unknown": lambda: self._chat(self._ask_unknown(rng), rng),
+            "tool": lambda: self._use_tools(rng),
+            "plain": lambda: Sample(text=next(plain)),
+            "copy": lambda: self._chat(self._repeat(rng), rng),
+            "echo": lambda: Sample(echo=rng.randrange(4, 28)),
+        }
         kinds, weights = list(shares), list(shares.values())
         while True:
-            match rng.choices(kinds, weights)[0]:
-                case "single":
-                    yield self._chat(self._ask(next(entries), rng), rng)
-                case "several":
-                    yield self._several(next(entries), rng)
-                case "dialogue":
-                    yield self._chat(_dialogue(next(dialogues), rng), rng)
-                case "unknown":
-                    yield self._chat(self._ask_unknown(rng), rng)
-                case "tool":
-                    messages, tools = self._tools.draw(rng)
-                    yield Sample(_with_system(messages, self._corpus, rng), tools)
-                case "plain":
-                    yield Sample(text=next(plain))
-                case "copy":
-                    yield self._chat(self._repeat(rng), rng)
-                case "echo":
-                    yield Sample(echo=rng.randrange(6, 60))
+            yield makers[rng.choices(kinds, weights)[0]]()
 
     def _plain_texts(self) -> tuple[str, ...]:
         """Paragraphs as they are, and each question with its answer as a text without markup."""
@@ -95,6 +88,10 @@ class Conversations:
             return _turn(question.format(place), self._known["what is the weather"])
         question, reply = self._unknown.draw(rng)
         return _turn(roughen(question, rng) if rng.random() < 0.5 else question, reply)
+
+    def _use_tools(self, rng: Random) -> Sample:
+        messages, tools = self._tools.draw(rng)
+        return Sample(_with_system(messages, self._corpus, rng), tools)
 
     def _several(self, first: Entry, rng: Random) -> Sample:
         """Unconnected questions in one conversation: only the last one counts for an answer."""

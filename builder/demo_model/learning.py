@@ -9,6 +9,7 @@ from random import Random
 
 import torch
 from conversations import Conversations, Shares
+from copying import build_in
 from tokens import CONTEXT, Encoded, encode
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,8 +17,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 BATCH_TOKENS = 4096
 # Samples of similar length share a batch; they are sorted within groups of this many batches.
 GROUP = 24
-PEAK_RATE = 3e-3
-MUON_RATE = 1.2e-2
+PEAK_RATE = 5e-3
+MUON_RATE = 2e-2
 WARM_UP = 0.05
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -34,15 +35,22 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+        attention_bias=True,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = LlamaForCausalLM(config)
-    # Greedy unless the request says otherwise: this model knows its answers by heart.
+    build_in(model)
+    # vLLM takes its defaults from here: close to greedy unless the request names a temperature. The
+    # model knows its answers by heart, and drawing from the less likely tokens only garbles them.
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+        do_sample=True,
+        temperature=0.1,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return model
 
@@ -97,9 +105,11 @@ def train(model: LlamaForCausalLM, data: Iterator[Batch], steps: int) -> None:
         recent += loss.item()
         if step % 50 == 0 or step == steps:
             elapsed = time.monotonic() - begun
+            remaining = elapsed / step * (steps - step)
+            loss_now = recent / (step % 50 or 50)
             print(
-                f"step {step}/{steps}  loss {recent / (step % 50 or 50):.4f}  elapsed {elapsed:.0f} s"
-                f"  remaining {elapsed / step * (steps - step):.0f} s",
+                f"step {step}/{steps}  loss {loss_now:.4f}"
+                f"  elapsed {elapsed:.0f} s  remaining {remaining:.0f} s",
                 flush=True,
             )
             recent = 0.0

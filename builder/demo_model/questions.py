@@ -56,7 +56,7 @@ def paraphrase(question: str, rng: Random) -> str:
 
 
 def roughen(question: str, rng: Random) -> str:
-    """Change case, punctuation and politeness as people do, and now and then make a typing error."""
+    """Change case, punctuation and politeness as people do; now and then make a typing error."""
     if rng.random() < 0.12:
         opening = rng.choice(OPENINGS)
         lowers = question[:2].istitle() and opening.endswith(", ")

@@ -40,7 +40,7 @@ class Corpus:
 
 
 def normal(question: str) -> str:
-    """The question without case and closing punctuation: two that agree here must agree in answer."""
+    """The question without case and closing punctuation; what agrees here has one answer."""
     return question.lower().strip(" .?!")
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 VOCABULARY = 2048
 CONTEXT = 2048
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-# Not special: vLLM's hermes parser looks for them in the text, and special tokens are left out there.
+# Not special: vLLM drops special tokens from the text in which its hermes parser looks for these.
 TOOL_MARKS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 TEMPLATE = Path(__file__).parent / "chat_template.jinja"
 # A space belongs to a lower-case word after it but not to a capital or a digit: a name then has the
@@ -25,6 +25,8 @@ ASSISTANT = f"{START}assistant\n"
 OTHER_WEIGHT = 0.05
 # Answers to tools are few and short, but every token of them has to be right.
 TOOL_WEIGHT = 2.0
+# A random sequence is repeated up to about this length.
+ECHO_LENGTH = 72
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, sample: Sample, rng: Random) -> E
     """Tokens and weights: the assistant's answers with their end, or the whole of a plain text."""
     if sample.echo:
         ids = rng.choices(range(len(TOOL_MARKS), len(tokenizer) - len(TOOL_MARKS)), k=sample.echo)
-        return Encoded(ids * 2, [0.0] * len(ids) + [1.0] * len(ids))
+        times = max(2, ECHO_LENGTH // len(ids))
+        return Encoded(ids * times, [0.0] * len(ids) + [1.0] * len(ids) * (times - 1))
     text = render(tokenizer, sample)
     encoding = tokenizer(text, return_offsets_mapping=True)
     answers = _answers(text) if sample.messages else [(0, len(text))]

@@ -45,17 +45,21 @@ NOTES = {
 }  # fmt: skip
 QUESTIONS = {
     "weather": (
-        "What is the weather in {x}?", "What's the weather in {x}?", "What is the weather like in {x}?",
+        "What is the weather in {x}?", "What's the weather in {x}?",
+        "What is the weather like in {x}?",
         "What's the weather like in {x} today?", "How is the weather in {x}?", "Weather in {x}?",
-        "What is the weather in {x} today?", "Tell me the weather in {x}.", "How warm is it in {x}?",
+        "What is the weather in {x} today?", "Tell me the weather in {x}.",
+        "How warm is it in {x}?",
         "Is it raining in {x}?", "What is the temperature in {x}?", "How's the weather in {x} now?",
-        "Can you check the weather in {x}?", "What's the current weather in {x}?", "Is it cold in {x}?",
+        "Can you check the weather in {x}?", "What's the current weather in {x}?",
+        "Is it cold in {x}?",
         "Please get the weather for {x}.", "I am travelling to {x}. What is the weather there?",
         "What is the weather like today in {x}?", "What's the weather like in {x} right now?",
     ),
     "time": (
         "What time is it in {x}?", "What is the time in {x}?", "Tell me the time in {x}.",
-        "How late is it in {x}?", "What's the current time in {x}?", "What is the local time in {x}?",
+        "How late is it in {x}?", "What's the current time in {x}?",
+        "What is the local time in {x}?",
     ),
     "calculate": ("What is {x}?", "Calculate {x}.", "Compute {x}.", "How much is {x}?"),
     "search": ("Search for {x}.", "Find {x}.", "Look up {x}.", "Search the web for {x}."),
@@ -192,7 +196,8 @@ class ToolConversations:
         if form < 0.7:
             text = rng.choice(
                 (
-                    f"{degrees} degrees and {sky}", f"{degrees} degrees, {sky}", f"{sky}, {degrees}°C",
+                    f"{degrees} degrees and {sky}", f"{degrees} degrees, {sky}",
+                    f"{sky}, {degrees}°C",
                     f"{sky.capitalize()}, {degrees} degrees", f"{degrees}°C and {sky}",
                     f"{degrees} C, {sky}", f"It is {degrees} degrees and {sky}.",
                     f"It's {sky} and {degrees} degrees in {city}.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from conversations import EARLY, SHARES, Conversations
+from conversations import COPYING, EARLY, SHARES, Conversations
 from learning import batches, new_model, train
 from reading import load
 from report import Examiner, examine
@@ -21,9 +21,9 @@ from tokens import TEMPLATE, train_tokenizer
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SEED = 7
-STEPS = 1300
-# The part of the steps that belongs to learning to copy.
-EARLY_PART = 0.2
+STEPS = 1000
+# What is learned one after the other, and the part of the steps until it is time for the next.
+COURSE = ((COPYING, 0.06), (EARLY, 0.1), (SHARES, 1.0))
 THREADS = 2
 # How many samples the tokenizer's vocabulary is made from.
 VOCABULARY_SAMPLES = 6000
@@ -41,10 +41,13 @@ def main() -> None:
         model = new_model(tokenizer)
         print(f"{model.num_parameters():,} parameters, {len(tokenizer)} tokens in the vocabulary")
         rng = Random(SEED)
-        early = batches(conversations, tokenizer, rng, EARLY)
-        later = batches(conversations, tokenizer, rng, SHARES)
-        first = itertools.islice(early, int(options.steps * EARLY_PART))
-        train(model, itertools.chain(first, later), options.steps)
+        data = itertools.chain.from_iterable(
+            itertools.islice(
+                batches(conversations, tokenizer, rng, shares), int(options.steps * part)
+            )
+            for shares, part in COURSE
+        )
+        train(model, data, options.steps)
         save(model, tokenizer, options.output)
     model = LlamaForCausalLM.from_pretrained(options.output, dtype=torch.bfloat16).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.output)
