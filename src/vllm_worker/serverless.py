@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import uvloop
+
 from vllm_worker.endpoint import process
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.settings import Settings
@@ -60,6 +62,10 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
     # Not at the top: the SDK reads its environment on import, and the local endpoint sets it.
     import runpod
 
+    from vllm_worker import scaler
+
+    scaler.install(worker)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     runpod.serverless.start(
         {
             "handler": worker.handle,

@@ -27,7 +27,7 @@ class Worker:
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
-        self.ready = False
+        self._ready = asyncio.Event()
         self._engine = engine
         self._jobs: set[asyncio.Task[Any]] = set()
 
@@ -35,7 +35,16 @@ class Worker:
         """Gets the engine ready in this event loop. Jobs may come when it returns."""
         with step("vLLM's application built and warmed up"):
             await self._engine.start()
-        self.ready = True
+        self._ready.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs may come."""
+        return self._ready.is_set()
+
+    async def until_ready(self) -> None:
+        """Returns when jobs may come."""
+        await self._ready.wait()
 
     async def handle(self, job: dict[str, Any]) -> AsyncGenerator[Any]:
         """The outputs of one RunPod job; a failure is an output `{"error": JSON text}`.

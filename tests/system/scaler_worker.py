@@ -1,0 +1,38 @@
+"""A worker with a fake engine on the real SDK, with our job loop or, with `sdk`, the SDK's own.
+
+Prints a line when a job begins and when it ends. A job's prompt is the seconds that it takes.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator
+
+from tests.fake_engine import FakeEngine
+from vllm_worker import scaler
+from vllm_worker.interface import Delta
+from vllm_worker.jobs import NativeJob
+from vllm_worker.serverless import run
+from vllm_worker.settings import load_settings
+from vllm_worker.worker import Worker
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class SleepingEngine(FakeEngine):
+    async def generate(self, job: NativeJob, request_id: str) -> AsyncGenerator[Delta]:
+        say("begins")
+        try:
+            await asyncio.sleep(float(job.prompt or 0))
+            yield Delta(0, "done", 1, 1, "stop")
+        finally:
+            say("ends")
+
+
+if __name__ == "__main__":
+    if sys.argv.pop() == "sdk":
+        scaler.KNOWN_SDK = "another"
+    run(Worker(load_settings(os.environ), SleepingEngine()), lambda: None)
