@@ -5,7 +5,8 @@ WorkerError
 ├── StartFailure              the settings are fine, and yet the engine could not be built
 └── JobError                  one job fails: has an HTTP status and OpenAI's error fields
     ├── BadRequest            400, the job's input is wrong
-    ├── NoSuchRoute           404, vLLM's application has no such route for the loaded model
+    ├── RouteRefused          403, the route is closed to jobs
+    ├── NoSuchRoute           404, there is no such route, or not for the loaded model
     ├── MethodNotAllowed      405, it has, but not for this method
     ├── EngineFailure         500, the engine could not finish this job
     ├── EngineDead            503, the engine is gone and the worker with it
@@ -77,8 +78,15 @@ class BadRequest(JobError):
     type = "BadRequestError"
 
 
+class RouteRefused(JobError):
+    """The route is closed to jobs."""
+
+    code = 403
+    type = "PermissionDeniedError"
+
+
 class NoSuchRoute(JobError):
-    """vLLM's application has no such route for the loaded model."""
+    """There is no such route, or vLLM's application does not have it for the loaded model."""
 
     code = 404
     type = "NotFoundError"

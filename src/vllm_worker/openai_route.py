@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from vllm_worker.allowed_routes import check_route
 from vllm_worker.asgi import Response
 from vllm_worker.batching import in_pieces
 from vllm_worker.errors import (
@@ -51,8 +52,10 @@ async def answer(
     """The outputs of the job: one JSON value or, for an event stream, pieces of it.
 
     A piece is text made of whole events, or with RAW_OPENAI_OUTPUT=0 a list of their data.
-    Raises VLLMError for an error status, and after an error event, which the client gets first.
+    Raises RouteRefused and NoSuchRoute, and VLLMError for an error status or after an error event,
+    which the client gets first.
     """
+    check_route(job.route)
     response = await engine.call(job.method, job.route, job.body, {"x-request-id": job_id})
     try:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):

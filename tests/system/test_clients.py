@@ -171,6 +171,7 @@ def failure(endpoint: runpod.Endpoint, job: Any) -> dict[str, Any]:
         ({"prompt": "x", "max_batch_size": 0}, 400, "max_batch_size"),
         ({"prompt": "x", "min_batch_size": -1}, 400, "min_batch_size"),
         ({"prompt": "x", "batch_size_growth_factor": 0.5}, 400, "batch_size_growth_factor"),
+        ({"route": "/sleep", "method": "POST"}, 403, "/sleep is closed to jobs"),
         ({"openai_route": "/v1/nope"}, 404, "/v1/nope is not a route"),
         ({"openai_route": "/v1/nope", "openai_input": {"a": 1}}, 404, "/v1/nope is not a route"),
         (

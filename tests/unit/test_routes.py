@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from tests.fake_engine import FakeEngine, words
 from vllm_worker import native_route, openai_route
-from vllm_worker.errors import EngineFailure, JobError
+from vllm_worker.allowed_routes import check_route
+from vllm_worker.errors import EngineFailure, JobError, NoSuchRoute
 from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob, OpenAIJob
 from vllm_worker.settings import load_settings
@@ -90,7 +91,7 @@ def sse(*events: str, then: Exception | None = None) -> Route:
     async def endpoint(request: Request) -> StreamingResponse:
         return StreamingResponse(body(), media_type="text/event-stream")
 
-    return Route("/v1/stream", endpoint, methods=["POST"])
+    return Route("/v1/completions", endpoint, methods=["POST"])
 
 
 async def openai(route: Route, *, raw: str = "1", **job: Any) -> AsyncIterator[Any]:
@@ -137,7 +138,7 @@ async def test_events_are_whole_however_the_application_cuts_them() -> None:
 
         return StreamingResponse(body(), media_type="text/event-stream")
 
-    route = Route("/v1/stream", endpoint, methods=["POST"])
+    route = Route("/v1/completions", endpoint, methods=["POST"])
     pieces = [piece async for piece in openai(route)]
     assert "".join(pieces) == text
     assert all(piece.endswith("\n\n") for piece in pieces)
@@ -168,7 +169,7 @@ async def test_a_body_is_one_output() -> None:
             {"id": request.headers["x-request-id"], "got": await request.json(), "error": None}
         )
 
-    route = Route("/v1/x", endpoint, methods=["POST"])
+    route = Route("/v1/completions", endpoint, methods=["POST"])
     assert [o async for o in openai(route, body={"b": 2})] == [
         {"id": "job-1", "got": {"b": 2}, "error": None}
     ]
@@ -178,14 +179,14 @@ async def test_a_body_that_is_no_json_is_one_text() -> None:
     async def endpoint(request: Request) -> PlainTextResponse:
         return PlainTextResponse("plain")
 
-    assert [o async for o in openai(Route("/v1/x", endpoint), body=None)] == ["plain"]
+    assert [o async for o in openai(Route("/v1/completions", endpoint), body=None)] == ["plain"]
 
 
 async def test_bytes_that_a_job_cannot_carry_are_an_error() -> None:
     async def endpoint(request: Request) -> Response:
         return Response(b"\xff\x00", media_type="application/octet-stream")
 
-    route = Route("/v1/x", endpoint, methods=["POST"])
+    route = Route("/v1/completions", endpoint, methods=["POST"])
     _, failure = await outputs_and_error(openai(route))
     assert failure.code == 400
     assert "application/octet-stream" in failure.message
@@ -214,7 +215,9 @@ async def test_an_error_body_keeps_its_status() -> None:
         error = {"message": "too long", "type": "BadRequestError", "param": "input", "code": 400}
         return JSONResponse({"error": error}, status_code=400)
 
-    outputs, failure = await outputs_and_error(openai(Route("/v1/x", endpoint, methods=["POST"])))
+    outputs, failure = await outputs_and_error(
+        openai(Route("/v1/completions", endpoint, methods=["POST"]))
+    )
     assert outputs == []
     assert failure.as_object() == {
         "message": "too long",
@@ -228,21 +231,56 @@ async def test_an_unknown_route_and_a_wrong_method_are_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     engine = FakeEngine(app=FastAPILike())
-    unknown = OpenAIJob(route="/v1/nope", body={"a": 1})
+    unknown = OpenAIJob(route="/v1/embeddings", body={"a": 1})
     _, failure = await outputs_and_error(openai_route.answer(unknown, "i", engine, settings()))
     assert (failure.code, failure.param) == (404, "route")
-    assert "/v1/nope" in failure.message
-    wrong = OpenAIJob(route="/v1/chat", body={})
+    assert "/v1/embeddings" in failure.message
+    wrong = OpenAIJob(route="/v1/chat/completions", body={})
     _, failure = await outputs_and_error(openai_route.answer(wrong, "i", engine, settings()))
     assert (failure.code, failure.param) == (405, "method")
-    assert failure.message.startswith("/v1/chat takes POST, not GET.")
+    assert failure.message.startswith("/v1/chat/completions takes POST, not GET.")
+
+
+@pytest.mark.parametrize(
+    ("route", "code"),
+    [
+        ("/sleep", 403),
+        ("/inference/v1/abort_requests", 403),
+        ("/v1/load_lora_adapter?x=1", 403),
+        ("/%73leep", 403),
+        ("/metrics", 403),
+        ("/v1/nope", 404),
+        ("/v1/models/../sleep", 404),
+        ("/v1/models/x", 404),
+        ("/v1/responses/a/b/cancel", 404),
+        ("/v1/models\n", 404),
+    ],
+)
+async def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: int) -> None:
+    job = OpenAIJob(route=route, body={"a": 1})
+    outputs, failure = await outputs_and_error(
+        openai_route.answer(job, "id", FakeEngine(app=None), settings())
+    )
+    assert (outputs, failure.code, failure.param) == ([], code, "route")
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["/v1/models", "/v1/models?x=1", "/v1/responses/resp_1", "/v1/responses/resp%2F1/cancel"],
+)
+def test_a_route_that_is_named_is_open(route: str) -> None:
+    if "%2F" in route:
+        with pytest.raises(NoSuchRoute):  # a slash, however written, parts a path
+            check_route(route)
+    else:
+        check_route(route)
 
 
 class FastAPILike:
     """Answers as FastAPI's router does for what it does not know."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        known = scope["path"] == "/v1/chat"
+        known = scope["path"] == "/v1/chat/completions"
         status, detail = (405, "Method Not Allowed") if known else (404, "Not Found")
         response = JSONResponse({"detail": detail}, status, {"allow": "POST"} if known else None)
         await response(scope, receive, send)

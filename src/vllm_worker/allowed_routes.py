@@ -1,0 +1,82 @@
+"""Which routes of vLLM's application a job may name.
+
+An allow rule: what a new vLLM adds stays shut until it is named here. A test goes through the
+routes of the installed version and fails on one that is in neither list.
+"""
+
+import re
+from urllib.parse import unquote
+
+from vllm_worker.errors import NoSuchRoute, RouteRefused
+
+ALLOWED = [
+    "/v1/chat/completions",
+    "/v1/chat/completions/batch",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/responses/{response_id}",
+    "/v1/responses/{response_id}/cancel",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/v2/embed",
+    "/pooling",
+    "/classify",
+    "/score",
+    "/v1/score",
+    "/generative_scoring",
+    "/rerank",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/cohere/v2/chat",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/tokenize",
+    "/detokenize",
+    "/v1/models",
+    "/version",
+    "/health",
+    "/openapi.json",
+]
+"""Inference, and what tells about the model. `{name}` stands for one part of a path."""
+
+REFUSED = {
+    "changes the worker": [
+        "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/scale_elastic_ep", "/sleep",
+        "/wake_up", "/pause", "/resume", "/reset_prefix_cache", "/reset_mm_cache",
+        "/reset_encoder_cache", "/release_kv_cache_memory", "/collective_rpc",
+        "/fault_tolerance/apply", "/start_profile", "/stop_profile",
+        "/init_weight_transfer_engine", "/shutdown_weight_transfer_engine",
+        "/start_weight_update", "/start_draft_weight_update", "/update_weights",
+        "/update_weight_version", "/finish_weight_update",
+    ],
+    "reaches into other clients' jobs": ["/abort_requests", "/inference/v1/abort_requests"],
+    "is for those who run the worker": [
+        "/metrics", "/load", "/ping", "/ready", "/readyz", "/server_info", "/kv_event_sources", "/is_sleeping",
+        "/is_paused", "/is_scaling_elastic_ep", "/fault_tolerance/status", "/get_world_size",
+        "/weight_info", "/weight_checker", "/tokenizer_info", "/docs", "/docs/oauth2-redirect",
+        "/redoc",
+    ],
+    "is a part of serving that is spread over machines": [
+        "/inference/v1/generate", "/v1/chat/completions/render", "/v1/chat/completions/derender",
+        "/v1/completions/render", "/v1/completions/derender", "/v1/messages/render",
+        "/v1/responses/render", "/v1/systemone",
+    ],
+    "is another name for routes that a job can name itself": ["/invocations"],
+    "needs a connection that stays open": ["/v1/realtime"],
+}  # fmt: skip
+"""Why → routes that a job may not name."""
+
+
+def check_route(route: str) -> None:
+    """Raises RouteRefused for a route that is shut, NoSuchRoute for one that nobody has named."""
+    path = unquote(route.partition("?")[0])
+    if _ALLOWED.fullmatch(path):
+        return
+    for why, routes in REFUSED.items():
+        if path in routes:
+            raise RouteRefused(f"{path} is closed to jobs: it {why}.", "route")
+    raise NoSuchRoute(f"{path} is not a route of this worker.", "route")
+
+
+_ALLOWED = re.compile("|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(r)) for r in ALLOWED))
