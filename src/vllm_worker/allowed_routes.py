@@ -52,10 +52,10 @@ REFUSED = {
     ],
     "reaches into other clients' jobs": ["/abort_requests", "/inference/v1/abort_requests"],
     "is for those who run the worker": [
-        "/metrics", "/load", "/ping", "/ready", "/readyz", "/server_info", "/kv_event_sources", "/is_sleeping",
-        "/is_paused", "/is_scaling_elastic_ep", "/fault_tolerance/status", "/get_world_size",
-        "/weight_info", "/weight_checker", "/tokenizer_info", "/docs", "/docs/oauth2-redirect",
-        "/redoc",
+        "/metrics", "/load", "/ping", "/ready", "/readyz", "/server_info", "/kv_event_sources",
+        "/is_sleeping", "/is_paused", "/is_scaling_elastic_ep", "/fault_tolerance/status",
+        "/get_world_size", "/weight_info", "/weight_checker", "/tokenizer_info", "/docs",
+        "/docs/oauth2-redirect", "/redoc",
     ],
     "is a part of serving that is spread over machines": [
         "/inference/v1/generate", "/v1/chat/completions/render", "/v1/chat/completions/derender",
