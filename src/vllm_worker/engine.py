@@ -39,6 +39,7 @@ from vllm_worker.errors import (
 )
 from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob
+from vllm_worker.older_names import with_current_names
 
 _CONTEXT = UsageContext.OPENAI_API_SERVER
 
@@ -185,13 +186,14 @@ def _sampling_schema() -> tuple[TypeAdapter[SamplingParams], frozenset[str]]:
 def _sampling_params(job: NativeJob) -> SamplingParams:
     """Raises BadRequest for a parameter that vLLM does not have or whose value it refuses."""
     schema, names = _sampling_schema()
-    for name in job.sampling_params:
+    parameters = with_current_names(job.sampling_params, "sampling_params.")
+    for name in parameters:
         if name not in names:
             hint = nearest(name, names) or f" Known are: {', '.join(sorted(names))}."
             field = f"sampling_params.{name}"
             raise BadRequest(f"{field} is not a sampling parameter of this worker.{hint}", field)
     kind = RequestOutputKind.DELTA if job.stream else RequestOutputKind.FINAL_ONLY
-    given = json.dumps({**job.sampling_params, "output_kind": kind.value})
+    given = json.dumps({**parameters, "output_kind": kind.value})
     try:
         # As JSON, in which strictness allows what JSON has no other way to say: {"12": 1.0}.
         return schema.validate_json(given, strict=True)

@@ -18,6 +18,7 @@ from vllm_worker.errors import (
 )
 from vllm_worker.interface import Engine
 from vllm_worker.jobs import OpenAIJob
+from vllm_worker.older_names import with_current_names
 from vllm_worker.settings import Settings
 
 
@@ -56,7 +57,8 @@ async def answer(
     which the client gets first.
     """
     check_route(job.route)
-    response = await engine.call(job.method, job.route, job.body, {"x-request-id": job_id})
+    body = None if job.body is None else with_current_names(job.body)
+    response = await engine.call(job.method, job.route, body, {"x-request-id": job_id})
     try:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             yield _body(job, response, await response.read())

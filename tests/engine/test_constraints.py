@@ -1,0 +1,55 @@
+"""Answers that are constrained, under today's names and the older ones, on both paths."""
+
+import json
+from typing import Any
+
+import pytest
+
+from vllm_worker.engine import VLLMEngine
+from vllm_worker.settings import load_settings
+from vllm_worker.worker import Worker
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"enum": ["yes", "no"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+MESSAGES = [{"role": "user", "content": "What is vLLM?"}]
+
+
+async def answer(engine: VLLMEngine, job: dict[str, Any]) -> str:
+    worker = Worker(load_settings({}), engine)
+    (output,) = [output async for output in worker.handle({"id": "job", "input": job})]
+    assert "error" not in output, output
+    (choice,) = output["choices"]
+    return choice["message"]["content"] if "message" in choice else "".join(choice["tokens"])
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [{"guided_json": SCHEMA}, {"structured_outputs": {"json": SCHEMA}}],
+    ids=lambda constraint: next(iter(constraint)),
+)
+async def test_a_schema(engine: VLLMEngine, constraint: dict[str, Any]) -> None:
+    parameters = {"max_tokens": 40, "temperature": 0} | constraint
+    native = await answer(engine, {"messages": MESSAGES, "sampling_params": parameters})
+    body = {"model": "demo", "messages": MESSAGES} | parameters
+    openai = await answer(engine, {"openai_route": "/v1/chat/completions", "openai_input": body})
+    assert json.loads(native)["answer"] in ("yes", "no")
+    assert json.loads(openai) == json.loads(native)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("guided_choice", ["red", "green"], {"red", "green"}),
+        ("guided_regex", "[ab]{3}", {a + b + c for a in "ab" for b in "ab" for c in "ab"}),
+        ("guided_grammar", 'root ::= "left" | "right"', {"left", "right"}),
+    ],
+)
+async def test_the_other_older_names(
+    engine: VLLMEngine, name: str, value: Any, allowed: set[str]
+) -> None:
+    sampling = {"max_tokens": 20, "temperature": 0, name: value}
+    assert await answer(engine, {"prompt": "x", "sampling_params": sampling}) in allowed
