@@ -10,7 +10,7 @@ Three shapes of input lead to two kinds of job:
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from vllm_worker.batching import Schedule
@@ -72,6 +72,12 @@ class NativeJob(_Input):
     min_batch_size: Annotated[int, Field(ge=1)] | None = None
     batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
 
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        """A text alone is what the user says."""
+        return as_messages(value)
+
     @model_validator(mode="after")
     def _one_prompt(self) -> "NativeJob":
         if (self.prompt is None) == (self.messages is None):
@@ -100,6 +106,11 @@ class NativeJob(_Input):
 
 
 Job = OpenAIJob | NativeJob
+
+
+def as_messages(value: Any) -> Any:
+    """A chat given as a plain text, as older workers take it, as a list of messages."""
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
 def parse_job(value: Any) -> Job:

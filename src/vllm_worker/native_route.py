@@ -19,6 +19,9 @@ async def answer(
     of a choice put together are its text; usage counts tokens from the start of the job, over all
     choices; the last output also has `finish_reason` in each choice.
     """
+    if "max_tokens" not in job.sampling_params:
+        default = {"max_tokens": settings.default_max_tokens}
+        job = job.model_copy(update={"sampling_params": default | job.sampling_params})
     deltas = engine.generate(job, job_id)
     progress = _Progress(job)
     if job.stream:

@@ -17,7 +17,7 @@ from vllm_worker.errors import (
     VLLMError,
 )
 from vllm_worker.interface import Engine
-from vllm_worker.jobs import OpenAIJob
+from vllm_worker.jobs import OpenAIJob, as_messages
 from vllm_worker.older_names import with_current_names
 from vllm_worker.settings import Settings
 
@@ -57,8 +57,7 @@ async def answer(
     which the client gets first.
     """
     check_route(job.route)
-    body = None if job.body is None else with_current_names(job.body)
-    response = await engine.call(job.method, job.route, body, {"x-request-id": job_id})
+    response = await engine.call(job.method, job.route, _request(job), {"x-request-id": job_id})
     try:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             yield _body(job, response, await response.read())
@@ -67,6 +66,16 @@ async def answer(
             yield _raw(piece) if settings.raw_openai_output else _parsed(piece)
     finally:
         await response.aclose()
+
+
+def _request(job: OpenAIJob) -> dict[str, Any] | None:
+    """The body in the terms of today's vLLM."""
+    if not job.body:
+        return job.body
+    body = with_current_names(job.body)
+    if "messages" in body:
+        body = body | {"messages": as_messages(body["messages"])}
+    return body
 
 
 def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:

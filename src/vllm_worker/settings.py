@@ -33,6 +33,7 @@ class Settings(BaseModel):
     default_min_batch_size: Size = 1
     default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
     stream_max_delay_ms: Annotated[int, Field(ge=0)] = 500
+    default_max_tokens: Size = 16
     raw_openai_output: bool = True
     openai_served_model_name_override: str | None = None
     openai_response_role: str = "assistant"

@@ -44,6 +44,7 @@ def test_a_request_is_a_post_when_it_has_a_body_or_says_so(
 def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
     messages = [{"role": "user", "content": "Hi", "name": "Ann"}]
     assert native({"messages": messages}).chat == messages
+    assert native({"messages": "Hi"}).chat == [{"role": "user", "content": "Hi"}]
     assert native({"prompt": "Hi"}).chat is None
     templated = native({"prompt": "Hi", "apply_chat_template": True})
     assert templated.chat == [{"role": "user", "content": "Hi"}]
@@ -71,7 +72,7 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         ({"prompt": 5}, "prompt", "prompt should be a valid string, not 5."),
         ({"messages": []}, "messages", "messages must not be empty."),
         ({"messages": [{}]}, "messages.0.role", "messages.0.role is missing."),
-        ({"messages": "hi"}, "messages", "messages should be a valid list, not a string."),
+        ({"messages": 5}, "messages", "messages should be a valid list, not 5."),
         (
             {"prompt": "a", "stream": "yes"},
             "stream",

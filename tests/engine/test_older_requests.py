@@ -1,4 +1,4 @@
-"""Answers that are constrained, under today's names and the older ones, on both paths."""
+"""What older workers take: names of constraints, chats as text, and a default of max_tokens."""
 
 import json
 from typing import Any
@@ -24,6 +24,24 @@ async def answer(engine: VLLMEngine, job: dict[str, Any]) -> str:
     assert "error" not in output, output
     (choice,) = output["choices"]
     return choice["message"]["content"] if "message" in choice else "".join(choice["tokens"])
+
+
+async def test_a_chat_may_be_a_plain_text(engine: VLLMEngine) -> None:
+    parameters = {"max_tokens": 60, "temperature": 0}
+    question = MESSAGES[0]["content"]
+    native = await answer(engine, {"messages": question, "sampling_params": parameters})
+    body = {"model": "demo", "messages": question} | parameters
+    job = {"openai_route": "/v1/chat/completions", "openai_input": body}
+    assert await answer(engine, job) == native
+    assert native.startswith("vLLM is")
+
+
+async def test_the_default_of_max_tokens_can_be_changed(engine: VLLMEngine) -> None:
+    for environ, tokens in [({}, 16), ({"DEFAULT_MAX_TOKENS": "5"}, 5)]:
+        worker = Worker(load_settings(environ), engine)
+        job = {"id": "job", "input": {"prompt": "x", "sampling_params": {"ignore_eos": True}}}
+        (output,) = [output async for output in worker.handle(job)]
+        assert output["usage"]["output"] == tokens
 
 
 @pytest.mark.parametrize(
