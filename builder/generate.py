@@ -94,18 +94,26 @@ def _form_field(variable: Variable) -> dict[str, Any]:
         "title": _title(variable),
         "description": variable.description,
         "required": variable.required,
-        "type": "select" if variable.choices else kinds.get(variable.type, "text"),
+        "type": "select" if _options(variable) else kinds.get(variable.type, "text"),
     }
-    if variable.choices:
-        field["options"] = [{"value": c, "label": c} for c in variable.choices]
+    if options := _options(variable):
+        field["options"] = [{"value": value, "label": label} for value, label in options.items()]
     return field
+
+
+def _options(variable: Variable) -> dict[str, str]:
+    """Values and labels of what has a choice; a boolean without a default has three."""
+    unset = {} if variable.default else {"": "vLLM's default"}
+    if variable.type == "boolean":
+        return unset | {"1": "on", "0": "off"} if unset else {}
+    return unset | {choice: choice for choice in variable.choices} if variable.choices else {}
 
 
 def _form_value(variable: Variable) -> str | int | float | bool:
     if variable.required:
         return ""
     match variable.type:
-        case "boolean":
+        case "boolean" if variable.default:
             return variable.default == "1"
         case "integer" if variable.default:
             return int(variable.default)
@@ -138,7 +146,8 @@ def _hub_input(variable: Variable) -> dict[str, Any]:
     if variable.type == "boolean":
         entry |= {"trueValue": "1", "falseValue": "0"}
     if variable.choices:
-        entry["options"] = [{"label": c, "value": c} for c in variable.choices]
+        choices = _options(variable)
+        entry["options"] = [{"label": label, "value": value} for value, label in choices.items()]
     return entry
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     started = time.monotonic()
     step(f"making .venv with Python {sys.version.split()[0]} and the {build} build of vLLM")
     make_venv(VENV)
-    step("installing packages (a few GB the first time)")
+    step("installing packages and compiling their bytecode (a few GB and a minute or two)")
     install(build)
     step("installing the worker itself and compiling bytecode")
     uv("pip", "install", "--no-deps", "--compile-bytecode", "--editable", str(ROOT))

@@ -21,7 +21,9 @@ def main() -> int:
         return 2
     for note in configuration.notes:
         print(note, file=sys.stderr)
-    if not arguments.check:
+    if arguments.check:
+        print("nothing is wrong, as far as can be seen without vLLM")
+    else:
         print(effective(configuration, as_json=arguments.json))
     return 0
 

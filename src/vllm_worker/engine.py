@@ -150,9 +150,14 @@ class VLLMEngine:
 
 def _without_links(error: ValueError) -> str:
     """vLLM's reason. Pydantic's text has a heading, and a link after each of its errors."""
-    if isinstance(error, ValidationError):
-        return " ".join(detail["msg"] for detail in error.errors(include_url=False))
-    return str(error)
+    if not isinstance(error, ValidationError):
+        return str(error)
+    lines = []
+    for detail in error.errors(include_url=False):
+        name = ".".join(map(str, detail["loc"])).upper()
+        reason = detail["msg"].removeprefix("Value error, ")
+        lines.append(f"{name}={detail['input']!r}: {reason}" if name else reason)
+    return " ".join(lines)
 
 
 def _deltas(output: RequestOutput) -> list[Delta]:

@@ -4,6 +4,9 @@ import argparse
 from typing import Any, NoReturn
 
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+from vllm.reasoning import ReasoningParserManager
+from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from vllm_worker.configuration import Configuration
@@ -55,13 +58,23 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _describe(action: argparse.Action) -> dict[str, Any]:
-    choices = [str(choice) for choice in action.choices or () if choice is not None]
+    known = action.choices or _names().get(action.dest, [])
+    choices = [str(choice) for choice in known if choice is not None]
     flags = [flag for flag in action.option_strings if flag.startswith("--")]
     return {
         "type": _type_of(action),
         "default": _default_of(action),
         "choices": choices,
         "flag": flags[0] if flags else "",
+    }
+
+
+def _names() -> dict[str, list[str]]:
+    """What vLLM takes for options whose choices its parser does not know."""
+    return {
+        "tool_call_parser": sorted(ToolParserManager.list_registered()),
+        "reasoning_parser": sorted(ReasoningParserManager.list_registered()),
+        "quantization": sorted(QUANTIZATION_METHODS),
     }
 
 

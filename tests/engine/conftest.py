@@ -1,6 +1,5 @@
 """One real engine for all tests here, in this process and in one event loop."""
 
-import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -20,7 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engine() -> AsyncIterator[VLLMEngine]:
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
     engine = VLLMEngine(parse_engine_args(load_configuration({"MAX_MODEL_LEN": "1024"})))
     await engine.start()
     yield engine

@@ -18,7 +18,7 @@ NAME = {"MODEL_NAME": "org/model"}
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """No GPU, whatever the machine has."""
-    monkeypatch.setattr("vllm_worker.configuration.derived.count_gpus", lambda environ: 0)
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 0)
 
 
 def load(**environ: str) -> Configuration:
@@ -55,13 +55,19 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         path = Path(write(tmp_path, "image.yaml", values))
         read = sources_module.read_sources
         monkeypatch.setattr(
-            "vllm_worker.configuration.read_sources", lambda environ: read(environ, path)
+            "vllm_worker.configuration.read_sources",
+            lambda environ, gpus: read(environ, gpus, path),
         )
 
     return set_image
 
 
-def test_the_workers_defaults_win_over_vllms() -> None:
+def test_without_a_gpu_less_of_the_memory_is_taken() -> None:
+    assert load().values["GPU_MEMORY_UTILIZATION"] == ("0.4", "no GPU")
+
+
+def test_the_workers_defaults_win_over_vllms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 1)
     assert load().values["GPU_MEMORY_UTILIZATION"].text == "0.95"
     assert options()["gpu_memory_utilization"]["default"] != "0.95"
 
@@ -192,8 +198,16 @@ def test_a_variable_that_is_gone_is_accepted_with_a_note() -> None:
 
 
 def test_disable_log_requests_keeps_its_meaning() -> None:
-    assert "ENABLE_LOG_REQUESTS" not in load(DISABLE_LOG_REQUESTS="1").values
-    assert load(DISABLE_LOG_REQUESTS="0").values["ENABLE_LOG_REQUESTS"].text == "1"
+    for disable, enable in [("1", "0"), ("0", "1")]:
+        configuration = load(DISABLE_LOG_REQUESTS=disable)
+        assert configuration.values["ENABLE_LOG_REQUESTS"].text == enable
+        (note,) = configuration.notes
+        assert note == f"DISABLE_LOG_REQUESTS is read as ENABLE_LOG_REQUESTS={enable}."
+
+
+def test_an_option_of_vllms_server_has_a_note_without_its_value() -> None:
+    (note,) = load(API_KEY="hunter2").notes
+    assert note == "API_KEY has no effect: the worker runs no HTTP server."
 
 
 # Mistakes
@@ -267,7 +281,28 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "STREAM_MAX_DELAY_MS='soon': must be a valid integer, "
         "unable to parse string as an integer.",
     ),
-    ({"VLLM_EXTRA_ARGS": "--x 'y"}, 'VLLM_EXTRA_ARGS="--x \'y": No closing quotation.'),
+    ({"VLLM_EXTRA_ARGS": "--x 'y"}, "VLLM_EXTRA_ARGS: No closing quotation."),
+    ({"VLLM_EXTRA_ARGS": "--nope=1"}, "VLLM_EXTRA_ARGS: vLLM 0.32 has no option --nope."),
+    (
+        {"VLLM_EXTRA_ARGS": "--hf-token hf_secret"},
+        "VLLM_EXTRA_ARGS: --hf-token cannot be set: "
+        "huggingface_hub reads HF_TOKEN itself, so that the token is in no argument.",
+    ),
+    (
+        {"MAX_MODEL_LEN": "long"},
+        "MAX_MODEL_LEN='long': must be a whole number, such as 8192 or 8k.",
+    ),
+    (
+        {"LIMIT_MM_PER_PROMPT": "image=4"},
+        "LIMIT_MM_PER_PROMPT='image=4': is not valid JSON: "
+        "Expecting value: line 1 column 1 (char 0).",
+    ),
+    ({"HF_OVERRIDES": "[1]"}, "HF_OVERRIDES='[1]': must be a JSON object."),
+    ({"MODEL_NAME": "/no/such/model"}, "MODEL_NAME='/no/such/model': is not a folder."),
+    (
+        {"VLLM_EXTRA_ARG": "x"},
+        "VLLM_EXTRA_ARG is no variable of the worker. Did you mean VLLM_EXTRA_ARGS?",
+    ),
     (
         {"MAX_CONCURRENCY": "0"},
         "MAX_CONCURRENCY='0': must be greater than or equal to 1.",
@@ -294,6 +329,13 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
     assert "is not valid YAML" in line
 
 
+def test_the_name_of_a_parser_must_be_known_unless_a_plugin_brings_it() -> None:
+    auto = {"ENABLE_AUTO_TOOL_CHOICE": "1", "TOOL_CALL_PARSER": "mine"}
+    (line,) = mistakes(**auto)
+    assert line.startswith("TOOL_CALL_PARSER='mine': must be one of ")
+    assert load(**auto, TOOL_PARSER_PLUGIN=__file__).values["TOOL_CALL_PARSER"].text == "mine"
+
+
 def test_all_mistakes_come_together() -> None:
     assert len(mistakes(MAX_CONCURRENCY="x", SEED="y", ENFORCE_EAGER="z", MODEL_NAMES="w")) == 4
 
@@ -308,7 +350,7 @@ def test_a_secret_is_in_no_mistake() -> None:
 
 
 def test_tensor_parallel_follows_the_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vllm_worker.configuration.derived.count_gpus", lambda environ: 4)
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 4)
     assert "--tensor-parallel-size=4" in command_line(load())
     assert "--tensor-parallel-size=2" in command_line(load(PIPELINE_PARALLEL_SIZE="2"))
     assert "--tensor-parallel-size=1" in command_line(load(TENSOR_PARALLEL_SIZE="1"))

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vllm_worker.configuration.catalogue import Variable, catalogue, words
+from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_mistakes
-from vllm_worker.configuration.derived import derive, find_model
+from vllm_worker.configuration.derived import count_gpus, derive, find_model
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.errors import ConfigurationError
@@ -61,8 +61,9 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
 
     Raises ConfigurationError, which names all mistakes. No value of a secret is in any of them.
     """
-    sources = read_sources(environ)
-    notes = _retire(sources)
+    gpus = count_gpus(environ)
+    sources = read_sources(environ, gpus)
+    notes = _retire(sources) + _not_offered(environ)
     _drop_unset(sources)
     mistakes = sources.mistakes + find_misspelt(environ) + find_mistakes(sources.values)
     settings = None
@@ -73,7 +74,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
         mistakes = error.mistakes + mistakes
     if mistakes or settings is None:
         raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
-    exports = sources.exports | derive(settings, sources, environ)
+    exports = sources.exports | derive(settings, sources, gpus)
     return Configuration(
         settings,
         find_model(settings, sources),
@@ -90,14 +91,29 @@ def _retire(sources: Sources) -> list[str]:
     for name, note in words()["retired"].items():
         if value := sources.values.pop(name, None):
             notes.append(f"{name}={value.text} has no effect: {note}.")
-            if name == "DISABLE_LOG_REQUESTS" and value.text == "0":
-                sources.add({"ENABLE_LOG_REQUESTS": "1"}, name)
+    if value := sources.values.pop("DISABLE_LOG_REQUESTS", None):
+        log = "0" if value.text.lower() in ("1", "true", "yes", "on") else "1"
+        sources.add({"ENABLE_LOG_REQUESTS": log}, "DISABLE_LOG_REQUESTS")
+        notes.append(f"DISABLE_LOG_REQUESTS is read as ENABLE_LOG_REQUESTS={log}.")
     for assignment, note in words()["retired_values"].items():
         name, _, text = assignment.partition("=")
         if (value := sources.values.get(name)) and value.text == text:
             del sources.values[name]
             notes.append(f"{assignment} has no effect: {note}.")
     return notes
+
+
+def _not_offered(environ: Mapping[str, str]) -> list[str]:
+    """A line for each variable that has the name of an option which only `vllm serve` has."""
+    names = {option.upper(): why for option, why in not_offered().items()}
+    ours = catalogue().keys() | words()["aliases"].keys()
+    # These may well be somebody else's.
+    general = {"CONFIG", "HELP", "HF_TOKEN"}
+    return [
+        f"{name} has no effect: {why}."
+        for name, why in names.items()
+        if environ.get(name, "").strip() and name not in ours | general
+    ]
 
 
 def _drop_unset(sources: Sources) -> None:

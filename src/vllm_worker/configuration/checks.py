@@ -6,15 +6,17 @@ from pathlib import Path
 
 import jinja2
 
-from vllm_worker.configuration.catalogue import catalogue, words
+from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
 from vllm_worker.configuration.sources import Value
 from vllm_worker.configuration.values import mistake
 
 Values = Mapping[str, Value]
 
 _SHORTEST_MISSPELT = 8
-# Other people's variables, which may well look like ours.
-_FOREIGN = ("VLLM_", "RUNPOD_", "HF_", "CUDA_", "NVIDIA_", "NCCL_", "PYTHON", "TORCH_", "PIP_")
+_PLUGINS = {
+    "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
+    "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
+}
 
 
 def find_mistakes(values: Values) -> list[str]:
@@ -22,6 +24,8 @@ def find_mistakes(values: Values) -> list[str]:
     lines = []
     for name, value in values.items():
         variable = catalogue().get(name)
+        if _PLUGINS.get(name) in values:
+            continue  # which brings names of its own
         if variable and variable.option and (wrong := mistake(variable, value.text)):
             lines.append(_line(name, value, wrong))
     for name, check in _CHECKS.items():
@@ -33,18 +37,21 @@ def find_mistakes(values: Values) -> list[str]:
 def find_misspelt(environ: Mapping[str, str]) -> list[str]:
     """A line for each variable whose name is one or two letters from one of ours."""
     known = catalogue().keys() | words()["retired"].keys() | words()["aliases"].keys()
+    known |= {"DISABLE_LOG_REQUESTS"}
     lines = []
     for name in environ:
-        if name in known or len(name) < _SHORTEST_MISSPELT or name.startswith(_FOREIGN):
+        if name in known or len(name) < _SHORTEST_MISSPELT:
             continue
         for candidate in known:
-            if len(candidate) >= _SHORTEST_MISSPELT and _close(name, candidate):
+            if len(candidate) >= _SHORTEST_MISSPELT - 1 and _close(name, candidate):
                 lines.append(f"{name} is no variable of the worker. Did you mean {candidate}?")
                 break
     return lines
 
 
 def _line(name: str, value: Value, wrong: str) -> str:
+    if name == "VLLM_EXTRA_ARGS":
+        return f"{name}: {wrong}."  # without its words, some of which may be secret
     where = "" if value.origin == "environment" else f" ({value.origin})"
     return f"{name}={value.text!r}{where}: {wrong}."
 
@@ -67,10 +74,23 @@ def _file(text: str) -> str | None:
 
 def _command_line(text: str) -> str | None:
     try:
-        shlex.split(text)
+        given = shlex.split(text)
     except ValueError as error:
         return str(error)
+    flags = {option["flag"]: name for name, option in options().items()}
+    for word in given:
+        flag = word.partition("=")[0]
+        name = flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
+        if name in not_offered():
+            return f"{flag} cannot be set: {not_offered()[name]}"
+        if flag.startswith("--") and not name and "." not in flag:
+            return f"vLLM 0.32 has no option {flag}"
     return None
+
+
+def _model(text: str) -> str | None:
+    is_path = text.startswith(("/", "./", "../"))
+    return "is not a folder" if is_path and not Path(text).is_dir() else None
 
 
 def _share(text: str) -> str | None:
@@ -85,6 +105,7 @@ _CHECKS: Mapping[str, Callable[[str], str | None]] = {
     "TOOL_PARSER_PLUGIN": _file,
     "GPU_MEMORY_UTILIZATION": _share,
     "VLLM_EXTRA_ARGS": _command_line,
+    "MODEL_NAME": _model,
 }
 
 

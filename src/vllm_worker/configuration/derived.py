@@ -8,9 +8,8 @@ from vllm_worker.configuration.sources import Sources
 from vllm_worker.settings import Settings
 
 
-def derive(settings: Settings, sources: Sources, environ: Mapping[str, str]) -> dict[str, str]:
+def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     """Adds derived values to the sources; returns environment variables for the libraries below."""
-    gpus = count_gpus(environ)
     if gpus > 1 and "DATA_PARALLEL_SIZE" not in sources.values:
         pipeline = sources.values.get("PIPELINE_PARALLEL_SIZE")
         groups = int(pipeline.text) if pipeline else 1

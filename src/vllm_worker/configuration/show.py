@@ -19,6 +19,13 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
         elif variable.category:
             default = "vLLM's default" if variable.option else "worker's defaults"
             rows.append((name, variable.default, default))
+    if configuration.file_flags:
+        rows.append(("extra_flags", " ".join(configuration.file_flags), "WORKER_CONFIG_FILE"))
+    rows += [
+        (name, "***" if name == "HF_TOKEN" else text, "for libraries")
+        for name, text in configuration.exports.items()
+        if name not in catalogue()
+    ]
     if as_json:
         return json.dumps(
             {name: {"value": text, "origin": origin} for name, text, origin in rows}, indent=2

@@ -21,6 +21,7 @@ IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
 
 ENVIRONMENT = "environment"
 WORKER_DEFAULTS = "worker's defaults"
+DEMO_DEFAULTS = "embedded model"
 
 
 class Value(NamedTuple):
@@ -49,7 +50,9 @@ class Sources:
             self.values.setdefault(name, Value(as_text(value).strip(), origin))
 
 
-def read_sources(environ: Mapping[str, str], image_defaults: Path = IMAGE_DEFAULTS) -> Sources:
+def read_sources(
+    environ: Mapping[str, str], gpus: int, image_defaults: Path = IMAGE_DEFAULTS
+) -> Sources:
     """Reads every source; files that are missing or wrong are in `mistakes`."""
     sources = Sources()
     given = _from_environment(environ)
@@ -62,14 +65,17 @@ def read_sources(environ: Mapping[str, str], image_defaults: Path = IMAGE_DEFAUL
     sources.add(vllm, "VLLM_CONFIG_FILE")
     sources.add(image, "image")
     if model == DEMO_MODEL:
-        sources.add(words()["demo_defaults"], WORKER_DEFAULTS)
+        sources.add(words()["demo_defaults"], DEMO_DEFAULTS)
+    if not gpus:
+        sources.add(words()["cpu_defaults"], "no GPU")
     sources.add(words()["defaults"], WORKER_DEFAULTS)
     return sources
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's variables, by their own names."""
-    known = catalogue().keys() | words()["retired"].keys() | {"RUNPOD_WEBHOOK_GET_JOB"}
+    retired = words()["retired"].keys() | {"DISABLE_LOG_REQUESTS"}
+    known = catalogue().keys() | retired | {"RUNPOD_WEBHOOK_GET_JOB"}
     filled = {name: value for name, value in environ.items() if value.strip()}
     other = {name: filled[alias] for alias, name in words()["aliases"].items() if alias in filled}
     return other | {name: value for name, value in filled.items() if name in known}
@@ -88,17 +94,19 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
     content = _read(sources, path, "WORKER_CONFIG_FILE")
     origin, overrides = "WORKER_CONFIG_FILE", content.get("overrides") or {}
     for key in content.keys() - {"default", "overrides"}:
-        sources.mistakes.append(f"{origin}: {key} must be default or overrides.")
+        sources.mistakes.append(f"{origin}: unknown key {key!r}; allowed: default, overrides.")
     entries = [
         overrides.get(model) if isinstance(overrides, dict) else None,
         content.get("default"),
     ]
     for entry in filter(None, entries):
-        if not isinstance(entry, dict) or entry.keys() - {"environment", "flags", "extra_flags"}:
-            sources.mistakes.append(
-                f"{origin}: an entry may have environment, flags and extra_flags, no more."
-            )
+        allowed = ["environment", "flags", "extra_flags"]
+        if not isinstance(entry, dict):
+            sources.mistakes.append(f"{origin}: an entry must be a mapping.")
             continue
+        for key in entry.keys() - set(allowed):
+            known = ", ".join(allowed)
+            sources.mistakes.append(f"{origin}: unknown key {key!r}; allowed: {known}.")
         environment = entry.get("environment") or {}
         ours = {name: value for name, value in environment.items() if name in catalogue()}
         sources.add(ours, origin)

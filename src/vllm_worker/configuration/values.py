@@ -5,6 +5,7 @@ vLLM's parser has the last word on its options; what is checked here needs no im
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def mistake(variable: Variable, text: str) -> str | None:
     """What is wrong with a value of one of vLLM's options, or None."""
     if variable.choices and variable.type != "list" and text not in variable.choices:
         return f"must be one of {', '.join(variable.choices)}"
-    if variable.type in ("JSON", "list") and not text.startswith(("{", "[")):
+    if variable.type == "list" and not text.startswith(("{", "[")):
         return None  # another way to write it, which vLLM's parser knows
     read, expected = _READERS.get(variable.type, (str, ""))
     try:
@@ -59,11 +60,26 @@ def _number(text: str) -> float:
     return number
 
 
+def _size(text: str) -> int:
+    """As vLLM reads it: 8192, 8k (thousands) or 8K (of 1,024), also with a fraction."""
+    if not re.fullmatch(r"\d+(\.\d+[kKmMgGtT])?[kKmMgGtT]?", text) and text not in ("auto", "-1"):
+        raise ValueError
+    return 0
+
+
+def _object(text: str) -> object:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "boolean": (parse_boolean, "0, 1, true or false"),
     "integer": (int, "a whole number"),
     "number": (_number, "a number"),
-    "JSON": (json.loads, "JSON"),
+    "size": (_size, "a whole number, such as 8192 or 8k"),
+    "JSON": (_object, "a JSON object"),
     "list": (json.loads, "a list"),
 }
 
