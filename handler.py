@@ -12,7 +12,7 @@ import sys
 from vllm_worker.configuration import load_configuration
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.serverless import queue, run
-from vllm_worker.startup import log_to_stderr, step
+from vllm_worker.startup import ctrl_c_kept_from_children, log_to_stderr, step
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger("vllm_worker.handler")
@@ -30,7 +30,9 @@ def main() -> None:
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
         arguments = parse_engine_args(configuration)
-        with step(f"engine built for {settings.served_model_names[0]}"):
+        built = f"engine built for {settings.served_model_names[0]}"
+        # At Ctrl-C the engine must go on: it still has jobs to finish.
+        with step(built), ctrl_c_kept_from_children():
             engine = VLLMEngine(arguments)
         try:
             run(Worker(settings, engine), close_queue)

@@ -1,7 +1,9 @@
 """The log of a start: what is being done, and how long each step took."""
 
 import logging
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,21 @@ def log_to_stderr() -> None:
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     package.propagate = False
+
+
+@contextmanager
+def ctrl_c_kept_from_children() -> Iterator[None]:
+    """Processes that the block starts do not see SIGINT, which a terminal sends to all of them.
+
+    They inherit that this thread blocks it, whatever handlers they set. An idle thread goes on
+    receiving it for this process, in which Ctrl-C works as ever.
+    """
+    threading.Thread(target=threading.Event().wait, daemon=True, name="receives signals").start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -5,8 +5,10 @@ import re
 import signal
 import socket
 import time
+from collections.abc import Callable
 
 import httpx
+import pytest
 
 from tests.system.conftest import eventually, running_endpoint
 from tests.system.worker_process import WorkerProcess, running_worker
@@ -39,7 +41,14 @@ def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1(
         assert "the engine has died" in worker.log
 
 
-def test_sigterm_lets_the_job_in_flight_finish_and_ends_with_0() -> None:
+def terminate(worker: WorkerProcess) -> None:
+    worker.process.send_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("end", [terminate, WorkerProcess.press_ctrl_c])
+def test_the_job_in_flight_finishes_and_the_process_ends_with_0(
+    end: Callable[[WorkerProcess], None],
+) -> None:
     """Without RunPod's environment, so the worker brings its own endpoint."""
     with running_worker({"PORT": "0"}) as worker:
         url = worker.wait_for(r"serving on (\S+)").group(1)
@@ -47,7 +56,7 @@ def test_sigterm_lets_the_job_in_flight_finish_and_ends_with_0() -> None:
         job = {"input": {"prompt": "x", "sampling_params": LONG}}
         job_id = client.post("/run", json=job).json()["id"]
         eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "IN_PROGRESS")
-        worker.process.send_signal(signal.SIGTERM)
+        end(worker)
         eventually(lambda: client.post("/run", json=job).status_code == 503)
         eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "COMPLETED", 60)
         assert worker.exit_code() == 0, worker.log

@@ -32,6 +32,7 @@ class WorkerProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,  # so that a test can do what Ctrl-C does
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -50,6 +51,10 @@ class WorkerProcess:
     def wait_until_ready(self) -> "WorkerProcess":
         self.wait_for("ready for jobs")
         return self
+
+    def press_ctrl_c(self) -> None:
+        """As a terminal does: every process of the worker gets SIGINT."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def engine_core(self) -> psutil.Process:
         """The process of vLLM's engine core."""
