@@ -26,19 +26,27 @@ class StreamGate:
         self.url = ""
 
     async def _forward(self, request: Request) -> Response:
+        body = await request.body()
         if self.shut:
             self.held += 1
             while self.shut:
                 await asyncio.sleep(0.02)
         path = f"{request.url.path}?{request.url.query}"
-        answer = await self._client.post(path, content=await request.body())
+        answer = await self._client.post(path, content=body)
         return Response(answer.content, answer.status_code)
 
 
 @contextmanager
 def stream_gate(endpoint_url: str) -> Iterator[StreamGate]:
     gate = StreamGate(endpoint_url)
-    server = uvicorn.Server(uvicorn.Config(gate.app, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            gate.app,
+            log_level="warning",
+            lifespan="off",
+            timeout_keep_alive=75,  # the SDK loses a post to a connection that was just closed
+        )
+    )
     with listen("127.0.0.1", 0) as socket:
         gate.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -17,8 +18,11 @@ LONG = {"max_tokens": 1900, "ignore_eos": True}
 
 
 def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1() -> None:
-    with running_endpoint() as endpoint, running_worker(endpoint.environment) as worker:
-        client = httpx.Client(base_url=f"{endpoint.url}/v2/local", trust_env=False)
+    with (
+        running_endpoint() as endpoint,
+        running_worker(endpoint.environment) as worker,
+        httpx.Client(base_url=f"{endpoint.url}/v2/local", trust_env=False) as client,
+    ):
         native = {"prompt": "x", "sampling_params": LONG}
         openai = {"model": "demo", "prompt": "x"} | LONG
         route = {"openai_route": "/v1/completions"}
@@ -41,6 +45,10 @@ def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1(
         assert "the engine has died" in worker.log
 
 
+def status(client: httpx.Client, job_id: str) -> Any:
+    return client.get(f"/status/{job_id}").json()["status"]
+
+
 def terminate(worker: WorkerProcess) -> None:
     worker.process.send_signal(signal.SIGTERM)
 
@@ -52,13 +60,14 @@ def test_the_job_in_flight_finishes_and_the_process_ends_with_0(
     """Without RunPod's environment, so the worker brings its own endpoint."""
     with running_worker({"PORT": "0"}) as worker:
         url = worker.wait_for(r"serving on (\S+)").group(1)
-        client = httpx.Client(base_url=url, trust_env=False, timeout=60)
-        job = {"input": {"prompt": "x", "sampling_params": LONG}}
-        job_id = client.post("/run", json=job).json()["id"]
-        eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "IN_PROGRESS")
-        end(worker)
-        eventually(lambda: client.post("/run", json=job).status_code == 503)
-        eventually(lambda: client.get(f"/status/{job_id}").json()["status"] == "COMPLETED", 60)
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            job = {"input": {"prompt": "x", "sampling_params": LONG}}
+            job_id = client.post("/run", json=job).json()["id"]
+            eventually(lambda: status(client, job_id) == "IN_PROGRESS")
+            end(worker)
+            eventually(lambda: client.post("/run", json=job).status_code == 503)
+            eventually(lambda: status(client, job_id) != "IN_PROGRESS", timeout=60)
+            assert status(client, job_id) == "COMPLETED", worker.log
         assert worker.exit_code() == 0, worker.log
         for step in ["local endpoint started", "vLLM imported", "engine built", "warmed up"]:
             assert re.search(rf"{step}.* in \d+\.\d s", worker.log)

@@ -64,7 +64,7 @@ class WorkerProcess:
 
     def exit_code(self, timeout: float = 60) -> int:
         code = self.process.wait(timeout)
-        self._reader.join(timeout=5)
+        self._close()
         return code
 
     def stop(self) -> None:
@@ -73,6 +73,12 @@ class WorkerProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
             self.process.kill()
+        self._close()
+
+    def _close(self) -> None:
+        self._reader.join(timeout=5)
+        assert self.process.stdout
+        self.process.stdout.close()
 
     def _read(self) -> None:
         assert self.process.stdout
