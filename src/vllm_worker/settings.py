@@ -98,13 +98,17 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def is_true(value: str) -> bool:
+    """Whether a text means true; everything else does not, also what is no boolean at all."""
+    return value.strip().lower() in ("1", "true", "yes", "on")
+
+
 def parse_boolean(value: str) -> bool:
     """0 or 1, true or false, yes or no, on or off, in any case. Raises ValueError for others."""
-    match value.strip().lower():
-        case "1" | "true" | "yes" | "on":
-            return True
-        case "0" | "false" | "no" | "off":
-            return False
+    if is_true(value):
+        return True
+    if value.strip().lower() in ("0", "false", "no", "off"):
+        return False
     raise ValueError("must be 0, 1, true or false")
 
 

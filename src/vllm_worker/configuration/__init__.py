@@ -10,7 +10,7 @@ from vllm_worker.configuration.derived import count_gpus, derive, find_model
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.errors import ConfigurationError
-from vllm_worker.settings import Settings, load_settings
+from vllm_worker.settings import Settings, is_true, load_settings
 
 __all__ = ["Configuration", "Value", "load_configuration"]
 
@@ -92,7 +92,7 @@ def _retire(sources: Sources) -> list[str]:
         if value := sources.values.pop(name, None):
             notes.append(f"{name}={value.text} has no effect: {note}.")
     if value := sources.values.pop("DISABLE_LOG_REQUESTS", None):
-        log = "0" if value.text.lower() in ("1", "true", "yes", "on") else "1"
+        log = "0" if is_true(value.text) else "1"
         sources.add({"ENABLE_LOG_REQUESTS": log}, "DISABLE_LOG_REQUESTS")
         notes.append(f"DISABLE_LOG_REQUESTS is read as ENABLE_LOG_REQUESTS={log}.")
     for assignment, note in words()["retired_values"].items():

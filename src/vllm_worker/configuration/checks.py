@@ -9,6 +9,7 @@ import jinja2
 from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
 from vllm_worker.configuration.sources import Value
 from vllm_worker.configuration.values import mistake
+from vllm_worker.settings import is_true
 
 Values = Mapping[str, Value]
 
@@ -128,11 +129,7 @@ def _sizes_that_cannot_grow(values: Values) -> str | None:
 
 def _tools_without_parser(values: Values) -> str | None:
     auto = values.get("ENABLE_AUTO_TOOL_CHOICE")
-    if (
-        auto
-        and auto.text.lower() in ("1", "true", "yes", "on")
-        and "TOOL_CALL_PARSER" not in values
-    ):
+    if auto and is_true(auto.text) and "TOOL_CALL_PARSER" not in values:
         return "ENABLE_AUTO_TOOL_CHOICE needs TOOL_CALL_PARSER, such as hermes or llama3_json."
     return None
 

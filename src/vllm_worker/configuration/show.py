@@ -22,7 +22,7 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
     if configuration.file_flags:
         rows.append(("extra_flags", " ".join(configuration.file_flags), "WORKER_CONFIG_FILE"))
     rows += [
-        (name, "***" if name == "HF_TOKEN" else text, "for libraries")
+        (name, text, "for libraries")
         for name, text in configuration.exports.items()
         if name not in catalogue()
     ]
