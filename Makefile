@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-fast check generate format lock clean set-up
+.PHONY: serve test test-fast test-image check bench bench-quick generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -14,14 +14,23 @@ test: set-up             ## every test, on the real engine (several minutes)
 test-fast: set-up        ## the tests that need no engine (seconds)
 	$(BIN)/pytest tests/unit
 
+test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
+	$(BIN)/python -m tests.image
+
 check: set-up            ## format, lint, types, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python builder/generate.py --check
+	$(BIN)/python -m builder.generate --check
 
-generate: set-up         ## write the tables of variables from their one description
-	$(BIN)/python builder/generate.py
+bench: set-up            ## the bare engine, vLLM's server, a proxy and this worker, three rounds
+	$(BIN)/python -m benchmarks
+
+bench-quick: set-up      ## the same with fewer loads, once (minutes)
+	$(BIN)/python -m benchmarks --quick
+
+generate: set-up         ## write generated files and tables from their one source
+	$(BIN)/python -m builder.generate
 
 format: set-up           ## format, and mend what lint can mend
 	$(BIN)/ruff format .

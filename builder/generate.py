@@ -1,6 +1,7 @@
-"""Writes every file that shows the worker's variables, from their one description.
+"""Writes what is shown in several places from its one source: the worker's variables from their
+description, and the figures of the last benchmark from its results.
 
-    .venv/bin/python builder/generate.py [--check]
+    .venv/bin/python -m builder.generate [--check]
 
 With `--check` nothing is written, and the exit code is 1 when a file is not as it would be written.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
 from vllm_worker.configuration.catalogue import (
     Variable,
     catalogue,
@@ -23,8 +25,8 @@ from vllm_worker.configuration.catalogue import (
 from vllm_worker.configuration.show import meaning
 
 ROOT = Path(__file__).resolve().parent.parent
-VLLM_VERSION = "0.32.0"
-BEGIN, END = "<!-- generated: variables -->\n", "<!-- end of generated -->\n"
+VLLM_VERSION = "0.32.0"  # tests/unit/test_image.py holds this to what is pinned
+BEGIN, END = "<!-- generated -->\n", "<!-- end of generated -->\n"
 # What a README's reader needs first; docs/configuration.md has all.
 README_VARIABLES = [
     "MODEL_NAME", "MAX_MODEL_LEN", "HF_TOKEN", "QUANTIZATION", "GPU_MEMORY_UTILIZATION",
@@ -37,7 +39,7 @@ LOCAL_ONLY = {"HOST", "PORT"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Writes the tables of the worker's variables.")
+    parser = argparse.ArgumentParser(description="Writes generated files and tables.")
     parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
     check = parser.parse_args().check
     stale = [path for path, make in FILES.items() if not _is_current(ROOT / path, make, check)]
@@ -173,6 +175,11 @@ def readme() -> str:
     return _between(ROOT / "README.md", "\n".join(_rows(variables)))
 
 
+def performance() -> str:
+    """docs/performance.md: its text is written by hand, its figures are not."""
+    return _between(ROOT / "docs" / "performance.md", report.summary(report.load()))
+
+
 def _between(path: Path, generated: str) -> str:
     """The file with what stands between its two marks replaced."""
     before, _, rest = path.read_text().partition(BEGIN)
@@ -225,6 +232,7 @@ FILES: dict[str, Callable[[], str]] = {
     "worker-config.json": worker_config,
     ".runpod/hub.json": hub,
     "docs/configuration.md": reference,
+    "docs/performance.md": performance,
     "README.md": readme,
 }
 

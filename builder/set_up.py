@@ -4,7 +4,9 @@ Needs nothing but Python 3.11 to 3.13 and a package registry. Installs the CPU b
 the machine has no NVIDIA GPU and the CUDA build when it has. When nothing changed since the last
 run it does nothing: a stamp in `.venv` holds a digest of all that the set-up depends on.
 
-    python3 builder/set_up.py [--build cpu|cuda] [--lock]
+    python3 builder/set_up.py [--build cpu|cuda] [--packages-only] [--lock]
+
+An image takes the packages only, without those of tests and checks.
 """
 
 import argparse
@@ -37,7 +39,9 @@ def main() -> None:
     step(f"making .venv with Python {sys.version.split()[0]} and the {build} build of vLLM")
     make_venv(VENV)
     step("installing packages and compiling their bytecode (a few GB and a minute or two)")
-    install(build)
+    install([build] if arguments.packages_only else [build, "dev"])
+    if arguments.packages_only:
+        return None
     step("installing the worker itself and compiling bytecode")
     uv("pip", "install", "--no-deps", "--compile-bytecode", "--editable", str(ROOT))
     STAMP.write_text(digest(build))
@@ -48,6 +52,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Makes .venv; does nothing when it is up to date.")
     parser.add_argument("--build", choices=["cpu", "cuda"], help="default: by the machine's GPU")
+    parser.add_argument("--packages-only", action="store_true", help="as an image needs it")
     parser.add_argument("--lock", action="store_true", help="resolve the pinned requirements anew")
     return parser.parse_args()
 
@@ -76,15 +81,15 @@ def make_venv(folder: Path) -> None:
     run(str(folder / "bin" / "pip"), "install", "--quiet", f"uv=={UV_VERSION}")
 
 
-def install(build: str) -> None:
-    """Installs the lock files as they stand.
+def install(locks: list[str]) -> None:
+    """Installs lock files as they stand.
 
     The CPU wheel of torch is on no ordinary index. Where pip's own settings name a folder with
     wheels, it is looked for there; elsewhere uv knows the index of PyTorch's CPU builds.
     """
-    pinned = ["-r", str(REQUIREMENTS / f"{build}.txt"), "-r", str(REQUIREMENTS / "dev.txt")]
+    pinned = [word for lock in locks for word in ("-r", str(REQUIREMENTS / f"{lock}.txt"))]
     command = ["pip", "install", "--no-deps", "--compile-bytecode", *pinned]
-    if build == "cuda":
+    if "cpu" not in locks:
         return uv(*command)
     try:
         return uv(*command, *find_links())
@@ -105,6 +110,9 @@ def lock() -> None:
         }.items():
             step(f"locking {name}.txt")
             compile_lock(Path(folder), name, *options)
+        step("locking image.txt")
+        compile_lock(Path(folder), "image", *overrides)
+    leave_out_what_vllm_brings()
 
 
 def compile_lock(venv: Path, name: str, *options: str) -> None:
@@ -112,6 +120,17 @@ def compile_lock(venv: Path, name: str, *options: str) -> None:
     plain = ["--quiet", "--no-header", "--no-annotate", "--no-emit-find-links", "--upgrade"]
     uv("pip", "compile", "--universal", "--python-version", oldest, *plain, *options,
        f"{name}.in", "-o", f"{name}.txt", venv=venv, folder=REQUIREMENTS)  # fmt: skip
+
+
+def leave_out_what_vllm_brings() -> None:
+    """image.txt: of the pins for CUDA, those that vLLM's own image need not have.
+
+    image.in asks for plain vLLM, and so its lock is what that image has.
+    """
+    given = set((REQUIREMENTS / "image.txt").read_text().splitlines())
+    pinned = (REQUIREMENTS / "cuda.txt").read_text().splitlines()
+    added = [line for line in pinned if line not in given]
+    (REQUIREMENTS / "image.txt").write_text("\n".join(added) + "\n")
 
 
 def find_links() -> list[str]:

@@ -1,13 +1,14 @@
 """An engine without a model: says what it is told to, through the interface that the routes use."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from vllm_worker import asgi
-from vllm_worker.interface import Delta
+from vllm_worker.interface import Delta, VLLMRequest
 from vllm_worker.jobs import NativeJob
+from vllm_worker.pace import Pace
+from vllm_worker.selection import PLAIN, Selection
 
 
 class FakeEngine:
@@ -20,6 +21,8 @@ class FakeEngine:
         self.deltas = list(deltas)
         self.app = app
         self.pause = pause
+        self.silence = 0.0
+        """How long a ping takes, in seconds."""
         self.dead = False
         self.started = False
         self.running: set[str] = set()
@@ -27,13 +30,24 @@ class FakeEngine:
     async def start(self) -> None:
         self.started = True
 
-    async def call(
-        self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> asgi.Response:
-        payload = b"" if body is None else json.dumps(body).encode()
-        return await asgi.request(self.app, method, target, payload, headers or {})
+    async def ping(self) -> None:
+        await asyncio.sleep(self.silence)
 
-    async def generate(self, job: NativeJob, request_id: str) -> AsyncGenerator[Delta]:
+    def give_up(self) -> None:
+        self.dead = True
+
+    async def call(self, request: VLLMRequest) -> asgi.Response:
+        return await asgi.request(
+            self.app, request.method, request.target, request.content, request.headers
+        )
+
+    async def generate(
+        self,
+        job: NativeJob,
+        request_id: str,
+        selection: Selection = PLAIN,
+        pace: Pace | None = None,
+    ) -> AsyncGenerator[Delta]:
         self.running.add(request_id)
         try:
             for delta in self.deltas:
@@ -50,6 +64,6 @@ class FakeEngine:
 
 def words(*texts: str, finish_reason: str | None = "stop") -> list[Delta]:
     """A delta of one token per text; the last one finishes."""
-    deltas = [Delta(0, text, 1, input_tokens=5) for text in texts]
-    last = Delta(0, texts[-1], 1, input_tokens=5, finish_reason=finish_reason)
+    deltas = [Delta(0, [text], 1, input_tokens=5) for text in texts]
+    last = Delta(0, [texts[-1]], 1, input_tokens=5, finish_reason=finish_reason)
     return [*deltas[:-1], last]

@@ -5,9 +5,8 @@ routes of the installed version and fails on one that is in neither list.
 """
 
 import re
-from urllib.parse import unquote
 
-from vllm_worker.errors import NoSuchRoute, RouteRefused
+from vllm_worker.errors import NoSuchRoute, RouteRefused, nearest
 
 ALLOWED = [
     "/v1/chat/completions",
@@ -68,15 +67,23 @@ REFUSED = {
 """Why → routes that a job may not name."""
 
 
-def check_route(route: str) -> None:
-    """Raises RouteRefused for a route that is shut, NoSuchRoute for one that nobody has named."""
-    path = unquote(route.partition("?")[0])
-    if _ALLOWED.fullmatch(path):
+def check_path(path: str) -> None:
+    """Raises RouteRefused for a path that is shut, NoSuchRoute for one that nobody has named."""
+    if _route_of(path):
         return
     for why, routes in REFUSED.items():
         if path in routes:
             raise RouteRefused(f"{path} is closed to jobs: it {why}.", "route")
-    raise NoSuchRoute(f"{path} is not a route of this worker.", "route")
+    raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
 
 
-_ALLOWED = re.compile("|".join(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(r)) for r in ALLOWED))
+def name_of(path: str) -> str:
+    """The route as it is written in ALLOWED, for the log; a path of no such route is not quoted."""
+    return _route_of(path) or "no open route"
+
+
+def _route_of(path: str) -> str | None:
+    return next((route for route, form in _FORMS.items() if form.fullmatch(path)), None)
+
+
+_FORMS = {route: re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route))) for route in ALLOWED}

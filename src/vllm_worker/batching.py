@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
+from vllm_worker.pace import Pace
+
 
 class Item(Protocol):
     """What a stream is made of: some text that stands for a number of tokens."""
@@ -19,8 +21,8 @@ class Item(Protocol):
     @property
     def tokens(self) -> int: ...
 
-    def split(self, tokens: int) -> tuple[Self, Self]:
-        """The first `tokens` tokens and the rest; asked only for items of several tokens."""
+    def split(self, tokens: int) -> tuple[Self, Self | None]:
+        """The first `tokens` tokens and the rest, or all of an item that cannot be split."""
         ...
 
 
@@ -50,14 +52,15 @@ class Batcher(Generic[T]):
     `cancel` ends it at once even when the consumer is never resumed.
     """
 
-    def __init__(self, source: AsyncGenerator[T], schedule: Schedule, max_delay: float) -> None:
-        """`max_delay` in seconds; 0 lets a piece wait for its size however long it takes."""
+    def __init__(self, source: AsyncGenerator[T], schedule: Schedule, pace: Pace) -> None:
+        """An engine that is attached to `pace` is told what is wanted of the source."""
         self._source = source
         self._sizes = schedule.sizes()
-        self._max_delay = max_delay
+        self._pace = pace
         self._waiting: deque[tuple[float, T]] = deque()  # arrival time, item
         self._tokens = 0
         self._wanted = 0
+        self._due = False
         self._ended = False
         self._cancelled = False
         self._error: Exception | None = None
@@ -74,6 +77,7 @@ class Batcher(Generic[T]):
         """The stream in pieces. An error of the stream is raised after what came before it."""
         for size in self._sizes:
             await self._filled(size)
+            self._pace.pause()
             if not self._waiting:
                 break
             yield self._take(size)
@@ -85,7 +89,9 @@ class Batcher(Generic[T]):
             async for item in self._source:
                 self._waiting.append((time.monotonic(), item))
                 self._tokens += item.tokens
-                if self._tokens >= self._wanted or len(self._waiting) == 1:
+                # The engine lets go of fewer tokens than are wanted only when they are due.
+                self._due |= self._pace.attached and item.tokens > 0
+                if self._due or self._tokens >= self._wanted or len(self._waiting) == 1:
                     self._wake.set()
         except Exception as error:
             self._error = error
@@ -104,8 +110,9 @@ class Batcher(Generic[T]):
         The reader wakes this up for the first waiting item (whose time then counts) and for a full
         piece, not for each token in between.
         """
-        self._wanted = size
-        while self._tokens < size and not self._ended:
+        self._wanted, self._due = size, False
+        self._pace.ask(size - self._tokens)
+        while self._tokens < size and not self._due and not self._ended:
             self._wake.clear()
             try:
                 async with asyncio.timeout(self._time_left()):
@@ -114,24 +121,19 @@ class Batcher(Generic[T]):
                 return
 
     def _time_left(self) -> float | None:
-        if not self._waiting or not self._max_delay:
+        if not self._waiting or not self._pace.max_delay:
             return None
-        return self._waiting[0][0] + self._max_delay - time.monotonic()
+        return self._waiting[0][0] + self._pace.max_delay - time.monotonic()
 
     def _take(self, size: int) -> list[T]:
         piece: list[T] = []
         room = size
-        while self._waiting:
-            arrived, item = self._waiting[0]
+        while self._waiting and (room > 0 or self._waiting[0][1].tokens == 0):
+            arrived, item = self._waiting.popleft()
             if item.tokens > room:
-                if room == 0:
-                    break
-                head, rest = item.split(room)
-                self._waiting[0] = (arrived, rest)
-                piece.append(head)
-                room = 0
-                break
-            self._waiting.popleft()
+                item, rest = item.split(room)
+                if rest:
+                    self._waiting.appendleft((arrived, rest))
             piece.append(item)
             room -= item.tokens
         self._tokens -= size - room
@@ -139,14 +141,14 @@ class Batcher(Generic[T]):
 
 
 async def in_pieces(
-    source: AsyncGenerator[T], schedule: Schedule, max_delay: float
+    source: AsyncGenerator[T], schedule: Schedule, pace: Pace
 ) -> AsyncIterator[list[T]]:
     """The stream `source` in pieces; it is closed when the task that reads the pieces ends.
 
     The task, not only the generator: when RunPod cancels a job while the SDK is posting a piece,
     the SDK drops its generators without closing them, but its task for the job does end.
     """
-    batcher = Batcher(source, schedule, max_delay)
+    batcher = Batcher(source, schedule, pace)
     reader = asyncio.current_task()
     assert reader, "pieces are read inside a task"
     reader.add_done_callback(lambda _: batcher.cancel())

@@ -1,32 +1,35 @@
 """The engine: vLLM's AsyncLLMEngine and, over it, vLLM's own HTTP application.
 
-The only module besides engine_args.py that imports vLLM. The application is built by the functions
+Only this module and the engine_*.py import vLLM. The application is built by the functions
 behind `vllm serve`, so its routes, checks and error bodies are those of the installed version.
 """
 
 import argparse
-import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.engine.async_llm_engine import AsyncLLMEngine
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import propagate_flash_late_interaction
 from vllm.entrypoints.serve import create_error_response
+from vllm.lora.request import LoRARequest
 from vllm.outputs import RequestOutput
 from vllm.renderers import ChatParams, TokenizeParams
 from vllm.renderers.inputs.preprocess import parse_model_prompt
-from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from vllm_worker import asgi
+from vllm_worker import asgi, engine_adapters, engine_numbers, engine_pace
+from vllm_worker.engine_beams import Beams, requested_selection
+from vllm_worker.engine_media import guard_media
+from vllm_worker.engine_pace import requested_pace
+from vllm_worker.engine_sampling import named, sampling_params
 from vllm_worker.errors import (
     BadRequest,
     ConfigurationError,
@@ -35,11 +38,11 @@ from vllm_worker.errors import (
     JobError,
     StartFailure,
     VLLMError,
-    nearest,
 )
-from vllm_worker.interface import Delta
+from vllm_worker.interface import Delta, VLLMRequest
 from vllm_worker.jobs import NativeJob
-from vllm_worker.older_names import with_current_names
+from vllm_worker.pace import Pace
+from vllm_worker.selection import PLAIN, Selection
 
 _CONTEXT = UsageContext.OPENAI_API_SERVER
 
@@ -54,15 +57,21 @@ class VLLMEngine:
         StartFailure where the model is not to be had or the engine does not start.
         """
         self._arguments = arguments
+        guard_media()
+        engine_pace.install()
+        engine_numbers.install()
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
         arguments.api_key = [""]
         try:
             # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
-            config = AsyncEngineArgs.from_cli_args(arguments).create_engine_config(_CONTEXT)
+            engine_args = AsyncEngineArgs.from_cli_args(arguments)
+            propagate_flash_late_interaction(arguments, engine_args)
+            config = engine_args.create_engine_config(_CONTEXT)
         except ValueError as error:
             raise ConfigurationError([_without_links(error)]) from None
         except Exception as error:
             raise StartFailure(f"the model's configuration cannot be read: {error}") from error
+        engine_adapters.check(arguments.lora_modules or (), config.model_config.hf_config)
         try:
             self._llm = AsyncLLMEngine.from_vllm_config(
                 config,
@@ -73,10 +82,13 @@ class VLLMEngine:
         except Exception as error:
             raise StartFailure(f"the engine could not be built: {error}") from error
         self._app: Any = None
+        self._generates = False
+        self._given_up = False
+        self._beams = Beams(self._llm)
 
     @property
     def dead(self) -> bool:
-        return bool(self._llm.errored)
+        return self._given_up or bool(self._llm.errored)
 
     @property
     def unfinished_requests(self) -> int:
@@ -87,13 +99,19 @@ class VLLMEngine:
         """Builds vLLM's application and generates a token, which warms up most of what jobs use."""
         tasks = await self._llm.get_supported_tasks()
         app = build_app(self._arguments, tasks, self._llm.model_config)
-        await init_app_state(self._llm, app.state, self._arguments, tasks)
+        try:
+            await init_app_state(self._llm, app.state, self._arguments, tasks)
+        except ValueError as error:
+            raise engine_adapters.failure(error, app.state) or error from None
         # vLLM's handler for a dead engine stops its HTTP server through this; there is none here.
         app.state.server = SimpleNamespace(should_exit=False)
         # A route with a slash too many is unknown, not an empty answer that points elsewhere.
         app.router.redirect_slashes = False
+        self._beams.replace_in(getattr(app.state, "openai_serving_chat", None))
+        self._beams.replace_in(getattr(app.state, "openai_serving_completion", None))
         self._app = app
-        if "generate" in tasks:
+        self._generates = "generate" in tasks
+        if self._generates:
             job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
             async with aclosing(self.generate(job, "warm-up")) as deltas:
                 async for _ in deltas:
@@ -101,28 +119,66 @@ class VLLMEngine:
         # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
         freeze_gc_heap()
 
-    async def call(
-        self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> asgi.Response:
-        payload = b"" if body is None else json.dumps(body).encode()
-        sent = {"content-type": "application/json", "content-length": str(len(payload))}
-        return await asgi.request(self._app, method, target, payload, sent | dict(headers or {}))
+    async def ping(self) -> None:
+        await self._llm.engine_core.get_supported_tasks_async()
 
-    async def generate(self, job: NativeJob, request_id: str) -> AsyncGenerator[Delta]:
+    def give_up(self) -> None:
+        self._given_up = True
+        self._llm.output_processor.propagate_error(EngineDeadError())
+
+    async def call(self, request: VLLMRequest) -> asgi.Response:
+        requested_selection.set(request.selection)
+        # A parser reads what the model says token by token, as it was made to.
+        parser = self._llm.vllm_config.structured_outputs_config.reasoning_parser
+        requested_pace.set(None if parser else request.pace)
+        return await asgi.request(
+            self._app, request.method, request.target, request.content, request.headers
+        )
+
+    async def generate(
+        self,
+        job: NativeJob,
+        request_id: str,
+        selection: Selection = PLAIN,
+        pace: Pace | None = None,
+    ) -> AsyncGenerator[Delta]:
+        requested_pace.set(pace)
         try:
-            params = _sampling_params(job)
+            if not self._generates:  # vLLM would try, and answer with noise
+                raise BadRequest("The model of this worker does not generate text.")
+            params = sampling_params(job, selection)
+            adapter = await self._adapter(job.model)
             prompt = await self._render(job)
-            async with aclosing(self._llm.generate(prompt, params, request_id)) as outputs:
+            if selection.use_beam_search:
+                beam_params = self._beams.params(params, prompt)
+                generated = self._beams.search(
+                    prompt, request_id, beam_params, selection, lora_request=adapter
+                )
+            else:
+                generated = self._llm.generate(prompt, params, request_id, lora_request=adapter)
+            async with aclosing(generated) as outputs:
                 async for output in outputs:
-                    for delta in _deltas(output):
+                    for delta in _deltas(output, pace):
                         yield delta
         except JobError:
             raise
         except Exception as error:
-            raise _named(_translated(error)) from error
+            raise named(_translated(error)) from error
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+
+    async def _adapter(self, model: str | None) -> LoRARequest | None:
+        """The adapter of this name; None for the model itself, by any of its names or by none.
+
+        Raises VLLMError with status 404 for a name that is neither's.
+        """
+        models = self._app.state.openai_serving_models
+        if adapter := models.lora_requests.get(model):
+            return adapter
+        if refusal := await models.registry.check_model(model):
+            raise VLLMError(refusal.error.code, refusal.model_dump())
+        return None
 
     async def _render(self, job: NativeJob) -> Any:
         """The prompt as token ids, by the model's chat template where the job asks for it.
@@ -160,59 +216,21 @@ def _without_links(error: ValueError) -> str:
     return " ".join(lines)
 
 
-def _deltas(output: RequestOutput) -> list[Delta]:
+def _deltas(output: RequestOutput, pace: Pace | None) -> list[Delta]:
     """Raises EngineFailure when the engine gave up on the request."""
     if any(completion.finish_reason == "error" for completion in output.outputs):
         raise EngineFailure("The engine failed while it generated.")
     return [
         Delta(
             completion.index,
-            completion.text,
+            pace.take_texts() if pace and pace.attached else [completion.text],
             len(completion.token_ids),
             len(output.prompt_token_ids or ()),
             completion.finish_reason,
+            completion.cumulative_logprob,
         )
         for completion in output.outputs
     ]
-
-
-@cache
-def _sampling_schema() -> tuple[TypeAdapter[SamplingParams], frozenset[str]]:
-    """vLLM's sampling parameters, and which of them a job may give.
-
-    The rest is how this worker talks to the engine, or vLLM's bookkeeping.
-    """
-    internal = {"output_kind", "stream_interval", "skip_clone", "output_text_buffer_length",
-                "detokenize", "flat_logprobs", "extra_args", "trace_decode_token_ids"}  # fmt: skip
-    names = {name for name in SamplingParams.__struct_fields__ if not name.startswith("_")}
-    return TypeAdapter(SamplingParams), frozenset(names - internal)
-
-
-def _sampling_params(job: NativeJob) -> SamplingParams:
-    """Raises BadRequest for a parameter that vLLM does not have or whose value it refuses."""
-    schema, names = _sampling_schema()
-    parameters = with_current_names(job.sampling_params, "sampling_params.")
-    for name in parameters:
-        if name not in names:
-            hint = nearest(name, names) or f" Known are: {', '.join(sorted(names))}."
-            field = f"sampling_params.{name}"
-            raise BadRequest(f"{field} is not a sampling parameter of this worker.{hint}", field)
-    kind = RequestOutputKind.DELTA if job.stream else RequestOutputKind.FINAL_ONLY
-    given = json.dumps({**parameters, "output_kind": kind.value})
-    try:
-        # As JSON, in which strictness allows what JSON has no other way to say: {"12": 1.0}.
-        return schema.validate_json(given, strict=True)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[-1]
-        field = f"sampling_params.{detail['loc'][1]}"
-        raise BadRequest(f"{field}: {detail['msg']}.", field) from None
-
-
-def _named(error: JobError) -> JobError:
-    """With the parameter that vLLM complains about as the field of the job that it came from."""
-    if error.param in _sampling_schema()[1]:
-        error.param = f"sampling_params.{error.param}"
-    return error
 
 
 def _translated(error: Exception) -> JobError:

@@ -1,6 +1,7 @@
 """The configuration → the arguments of `vllm serve`, through vLLM's own parser."""
 
 import argparse
+from pathlib import Path
 from typing import Any, NoReturn
 
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -8,6 +9,7 @@ from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.utils.import_utils import import_from_path
 
 from vllm_worker.configuration import Configuration
 from vllm_worker.errors import ConfigurationError
@@ -39,6 +41,7 @@ def parse_engine_args(configuration: Configuration) -> argparse.Namespace:
         validate_parsed_serve_args(arguments)
     except (ValueError, TypeError) as error:
         raise ConfigurationError([_reason(error)]) from None
+    _load_plugins(arguments)
     return arguments
 
 
@@ -55,6 +58,31 @@ def make_parser() -> argparse.ArgumentParser:
     """vLLM's own parser, but raising ValueError where that would exit."""
     parser: argparse.ArgumentParser = make_arg_parser(_Parser())
     return parser
+
+
+def _load_plugins(arguments: argparse.Namespace) -> None:
+    """Imports the files that bring parsers along, as `vllm serve` does.
+
+    Raises ConfigurationError for a file that fails, or a parser that is none after that.
+    """
+    mistakes = []
+    for kind, manager in (
+        ("tool_parser", ToolParserManager),
+        ("reasoning_parser", ReasoningParserManager),
+    ):
+        if file := getattr(arguments, f"{kind}_plugin"):
+            try:
+                import_from_path(Path(file).stem, file)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                mistakes.append(f"{kind.upper()}_PLUGIN={file!r}: cannot be imported: {reason}.")
+        name = "tool_call_parser" if kind == "tool_parser" else kind
+        parser, known = getattr(arguments, name), sorted(manager.list_registered())
+        if parser and parser not in known and not mistakes:
+            why = f"must be one of {', '.join(known)}, or be registered by a plugin"
+            mistakes.append(f"{name.upper()}={parser!r}: {why}.")
+    if mistakes:
+        raise ConfigurationError(mistakes)
 
 
 def _describe(action: argparse.Action) -> dict[str, Any]:

@@ -8,6 +8,7 @@ WorkerError
     ├── RouteRefused          403, the route is closed to jobs
     ├── NoSuchRoute           404, there is no such route, or not for the loaded model
     ├── MethodNotAllowed      405, it has, but not for this method
+    ├── TooLarge              413, the job or its output is over a limit
     ├── EngineFailure         500, the engine could not finish this job
     ├── EngineDead            503, the engine is gone and the worker with it
     └── VLLMError             an error body of vLLM's own, passed through with its status
@@ -101,6 +102,13 @@ class MethodNotAllowed(JobError):
     def __init__(self, route: str, method: str, allowed: str) -> None:
         hint = " An empty body makes a job a GET." if method == "GET" else ""
         super().__init__(f"{route} takes {allowed}, not {method}.{hint}", "method")
+
+
+class TooLarge(JobError):
+    """What the job brings, or what comes of it, is larger than a limit of this worker."""
+
+    code = 413
+    type = "RequestTooLargeError"
 
 
 class EngineFailure(JobError):

@@ -7,14 +7,27 @@ Three shapes of input lead to two kinds of job:
     {"prompt": "…"} or {"messages": […]}                RunPod's native form
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from vllm_worker.batching import Schedule
-from vllm_worker.errors import BadRequest, nearest
+from vllm_worker.errors import BadRequest
+from vllm_worker.validation import bad_request, json_type
+
+SAMPLING_PREFIX = "sampling_params."
+"""What comes before the name of a native job's parameter in an error."""
 
 _ROUTE = "^/[^/]"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -26,6 +39,30 @@ class _Input(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
 
+HEADERS = ("x-request-id", "x-session-id", "x-vllm-priority", "traceparent", "tracestate")
+"""Headers of HTTP that mean something to vLLM's application, and do not change the worker."""
+
+_HEADER_LENGTH = 512
+
+
+def _check_headers(headers: dict[str, Any]) -> dict[str, str]:
+    for name, value in headers.items():
+        if name.lower() not in HEADERS:
+            raise _wrong_header(name, f"is not among {', '.join(HEADERS)}")
+        if not isinstance(value, str) or not (value.isascii() and value.isprintable()):
+            raise _wrong_header(name, "should be a string of printable ASCII characters")
+        if len(value) > _HEADER_LENGTH:
+            raise _wrong_header(name, f"is longer than {_HEADER_LENGTH} characters")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _wrong_header(name: str, why: str) -> PydanticCustomError:
+    return PydanticCustomError("header", "{name} {why}", {"name": name, "why": why})
+
+
+Headers = Annotated[dict[str, Any], AfterValidator(_check_headers)]
+
+
 class OpenAIJob(_Input):
     """A request to one route of vLLM's application.
 
@@ -34,7 +71,13 @@ class OpenAIJob(_Input):
 
     route: Annotated[str, Field(pattern=_ROUTE)]
     body: dict[str, Any] | None = None
+    headers: Headers = {}
     given_method: Method | None = Field(default=None, alias="method")
+
+    @property
+    def path(self) -> str:
+        """The route without its query, as vLLM's application will read it."""
+        return unquote(self.route.partition("?")[0])
 
     @property
     def method(self) -> Method:
@@ -46,9 +89,12 @@ class GatewayInput(_Input):
 
     openai_route: Annotated[str, Field(pattern=_ROUTE)]
     openai_input: dict[str, Any] | None = None
+    openai_headers: Headers = {}
 
     def as_job(self) -> OpenAIJob:
-        return OpenAIJob(route=self.openai_route, body=self.openai_input)
+        return OpenAIJob(
+            route=self.openai_route, body=self.openai_input, headers=self.openai_headers
+        )
 
 
 class Message(BaseModel):
@@ -61,8 +107,12 @@ class Message(BaseModel):
 
 
 class NativeJob(_Input):
-    """A generation in RunPod's native form. Sizes of pieces are in tokens."""
+    """A generation in RunPod's native form. Sizes of pieces are in tokens.
 
+    `model` is one of the served names or an adapter; without it the model itself answers.
+    """
+
+    model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     apply_chat_template: bool = False
@@ -119,15 +169,13 @@ def parse_job(value: Any) -> Job:
     Raises BadRequest, which names the first wrong field in `param` and all of them in its message.
     """
     if not isinstance(value, dict):
-        raise BadRequest(f"input must be an object, not {_json_type(value)}.", "input")
+        raise BadRequest(f"input must be an object, not {json_type(value)}.", "input")
     _check_encodable(value)
     form = _form(value)
     try:
         parsed = form.model_validate(value)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        messages = " ".join(_explain(detail, form) for detail in details)
-        raise BadRequest(messages, _param(details[0]) or None) from None
+        raise bad_request(error, form) from None
     return parsed.as_job() if isinstance(parsed, GatewayInput) else parsed
 
 
@@ -146,53 +194,4 @@ def _check_encodable(value: dict[str, Any]) -> None:
 def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:
     if "openai_route" in value or "openai_input" in value:
         return GatewayInput
-    return OpenAIJob if "route" in value else NativeJob
-
-
-def _param(detail: ErrorDetails) -> str:
-    """`messages.0.role`, without the names of union members that pydantic puts in between."""
-    parts = [str(part) for part in detail["loc"]]
-    if detail["type"] == "extra_forbidden":
-        return ".".join(parts)
-    return ".".join(p for p in parts if p.isdigit() or (p.isidentifier() and p != "str"))
-
-
-def _explain(detail: ErrorDetails, form: type[BaseModel]) -> str:
-    param = _param(detail)
-    match detail["type"]:
-        case "extra_forbidden":
-            known = [field.alias or name for name, field in form.model_fields.items()]
-            hint = nearest(param, known) or f" Known fields: {', '.join(known)}."
-            return f"{param or '(an empty name)'} is not a field of this input.{hint}"
-        case "missing":
-            return f"{param} is missing."
-        case "one_prompt":
-            return detail["msg"]
-        case "literal_error":
-            return f"{param} must be one of {', '.join(get_args(Method))}."
-        case "string_pattern_mismatch":
-            return f"{param} must start with a slash, such as /v1/chat/completions."
-        case "too_short":
-            return f"{param} must not be empty."
-        case _:
-            allowed = detail["msg"].removeprefix("Input should be ")
-            return f"{param} should be {allowed}, not {_json_type(detail['input'])}."
-
-
-def _json_type(value: Any) -> str:
-    """What JSON calls a value; numbers are shown, since only their size can be wrong."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return f"{value}"
-        case str():
-            return "a string"
-        case dict():
-            return "an object"
-        case list():
-            return "an array" if value else "an empty array"
-        case _:
-            return type(value).__name__
+    return OpenAIJob if {"route", "body", "method"} & value.keys() else NativeJob

@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from vllm_worker.batching import in_pieces
 from vllm_worker.interface import Delta, Engine
-from vllm_worker.jobs import NativeJob
+from vllm_worker.jobs import SAMPLING_PREFIX, NativeJob
+from vllm_worker.older_names import with_current_names
+from vllm_worker.pace import Pace
+from vllm_worker.selection import best, read_selection
 from vllm_worker.settings import Settings
 
 
@@ -17,19 +21,32 @@ async def answer(
 
     Each is `{"choices": [{"tokens": [text, …]}, …], "usage": {"input": n, "output": m}}`. The texts
     of a choice put together are its text; usage counts tokens from the start of the job, over all
-    choices; the last output also has `finish_reason` in each choice.
+    choices and what `best_of` drew; the last output also has `finish_reason` in each choice.
     """
-    if "max_tokens" not in job.sampling_params:
-        default = {"max_tokens": settings.default_max_tokens}
-        job = job.model_copy(update={"sampling_params": default | job.sampling_params})
-    deltas = engine.generate(job, job_id)
+    parameters = {"max_tokens": settings.default_max_tokens} | job.sampling_params
+    parameters = with_current_names(parameters, SAMPLING_PREFIX)
+    job = job.model_copy(update={"sampling_params": parameters})
+    selection = read_selection(parameters, job.stream, SAMPLING_PREFIX)
+    pace = Pace(settings.max_delay, by_token=True)
+    deltas = engine.generate(job, job_id, selection, pace)
     progress = _Progress(job)
     if job.stream:
-        async for piece in in_pieces(deltas, job.schedule(settings.schedule), settings.max_delay):
+        async for piece in in_pieces(deltas, job.schedule(settings.schedule), pace):
             yield progress.output(piece)
     else:
         async with aclosing(deltas):
-            yield progress.output([delta async for delta in deltas])
+            generated = [delta async for delta in deltas]
+        if not selection.from_samples:
+            yield progress.output(generated)
+            return
+        output = progress.output(_best(generated, selection.n))
+        output["usage"]["output"] = sum(delta.tokens for delta in generated)
+        yield output
+
+
+def _best(deltas: list[Delta], n: int) -> list[Delta]:
+    chosen = best(deltas, [delta.logprob or 0.0 for delta in deltas], n)
+    return [replace(delta, index=index) for index, delta in enumerate(chosen)]
 
 
 class _Progress:
@@ -45,7 +62,7 @@ class _Progress:
             self._finish_reasons = [None] * (self._job.sampling_params.get("n") or 1)
         texts: list[list[str]] = [[] for _ in self._finish_reasons]
         for delta in deltas:
-            texts[delta.index].append(delta.text)
+            texts[delta.index] += delta.texts
             self._tokens += delta.tokens
             if delta.finish_reason:
                 self._finish_reasons[delta.index] = delta.finish_reason

@@ -5,7 +5,9 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from vllm_worker.allowed_routes import check_route
+import msgspec
+
+from vllm_worker.allowed_routes import check_path
 from vllm_worker.asgi import Response
 from vllm_worker.batching import in_pieces
 from vllm_worker.errors import (
@@ -17,8 +19,9 @@ from vllm_worker.errors import (
     VLLMError,
 )
 from vllm_worker.interface import Engine
-from vllm_worker.jobs import OpenAIJob, as_messages
-from vllm_worker.older_names import with_current_names
+from vllm_worker.jobs import OpenAIJob
+from vllm_worker.openai_request import vllm_request, with_best
+from vllm_worker.pace import Pace
 from vllm_worker.settings import Settings
 
 
@@ -29,8 +32,8 @@ class Event:
     text: str
     tokens: int = 1
 
-    def split(self, tokens: int) -> tuple["Event", "Event"]:
-        raise NotImplementedError("an event is never split")
+    def split(self, tokens: int) -> tuple["Event", None]:
+        return self, None
 
     @property
     def data(self) -> str:
@@ -56,35 +59,31 @@ async def answer(
     Raises RouteRefused and NoSuchRoute, and VLLMError for an error status or after an error event,
     which the client gets first.
     """
-    check_route(job.route)
-    response = await engine.call(job.method, job.route, _request(job), {"x-request-id": job_id})
+    check_path(job.path)
+    pace = Pace(settings.max_delay)
+    request = await vllm_request(job, job_id, settings, pace)
+    response = await engine.call(request)
     try:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            yield _body(job, response, await response.read())
+            answer = _body(job, response, await response.read())
+            selection = request.selection
+            yield with_best(answer, job, selection) if selection.from_samples else answer
             return
-        async for piece in in_pieces(_events(response), settings.schedule, settings.max_delay):
+        async for piece in in_pieces(_events(response, pace), settings.schedule, pace):
             yield _raw(piece) if settings.raw_openai_output else _parsed(piece)
     finally:
         await response.aclose()
 
 
-def _request(job: OpenAIJob) -> dict[str, Any] | None:
-    """The body in the terms of today's vLLM."""
-    if not job.body:
-        return job.body
-    body = with_current_names(job.body)
-    if "messages" in body:
-        body = body | {"messages": as_messages(body["messages"])}
-    return body
-
-
 def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
     """The body as JSON, or as text where it is none. Raises JobError for an error."""
+    kind = response.headers.get("content-type", "bytes")
     try:
-        body = _decoded(content)
+        body: Any = content.decode()
     except UnicodeDecodeError:
-        kind = response.headers.get("content-type", "bytes")
         raise BadRequest(f"{job.route} answers with {kind}; a job can only carry text.") from None
+    if kind.startswith("application/json"):
+        body = msgspec.json.decode(content)  # large with log-probabilities, and the loop waits
     if isinstance(body, dict) and body.keys() == {"detail"}:  # the framework's answer, not vLLM's
         if response.status == 404:
             raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
@@ -98,21 +97,16 @@ def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
     return body
 
 
-def _decoded(content: bytes) -> Any:
-    """JSON, or text."""
-    text = content.decode()
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-async def _events(response: Response) -> AsyncGenerator[Event]:
+async def _events(response: Response, pace: Pace) -> AsyncGenerator[Event]:
     """The events of the stream. Raises the error that an event carries after the stream's end."""
     failure: JobError | None = None
+    counted = 0
     try:
         async for text in _whole_events(response):
-            event = Event(text, tokens=_tokens(text))
+            tokens = _tokens(text)
+            if tokens and pace.attached:
+                tokens, counted = pace.released - counted, pace.released
+            event = Event(text, tokens)
             failure = failure or event.error
             yield event
     except Exception as error:
@@ -153,4 +147,6 @@ def _raw(piece: list[Event]) -> str:
 
 
 def _parsed(piece: list[Event]) -> list[Any]:
-    return [json.loads(event.data) for event in piece if event.data and event.data != "[DONE]"]
+    return [
+        msgspec.json.decode(event.data) for event in piece if event.data and event.data != "[DONE]"
+    ]

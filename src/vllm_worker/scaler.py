@@ -1,33 +1,43 @@
 """The SDK's job loop without its polling: a job starts at once, not at the next look in 0.1 s.
 
-Two methods of the SDK's JobScaler are replaced. Taking, cancelling, concurrency, the posting of
-outputs and the handling of signals stay the SDK's. Written against one version of it; with another
-`install` leaves all to the SDK.
+Two methods of the SDK's JobScaler are replaced, what its polls bring is looked at before it gets
+it, and posting.py posts its outputs. Cancelling, concurrency and the handling of signals stay the
+SDK's. Written against one version of it; with another `install` leaves all to the SDK.
 """
 
 import asyncio
 import logging
+import time
+from functools import partial
 from typing import Any
 
+from runpod.http_client import TooManyRequests
 from runpod.serverless.modules import rp_scale
 from runpod.version import __version__ as sdk_version
 
+from vllm_worker import posting
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 KNOWN_SDK = "1.12.0"
 
+_AFTER_FAILURE_S = 1.0
+_SHORTEST_POLL_S = 0.05
+"""The SDK polls again at once; a platform in trouble answers at once."""
+
 
 def install(worker: Worker) -> None:
     """Has the SDK use the prompt loop for this worker, if it is the version that is known."""
     if sdk_version != KNOWN_SDK:
         logger.warning(
-            "runpod is %s, not %s: jobs start at the SDK's own pace, up to 0.1 s later",
+            "runpod is %s, not %s: jobs start at the SDK's own pace, up to 0.1 s later, "
+            "and a post that fails is not repeated",
             sdk_version,
             KNOWN_SDK,
         )
         return
+    posting.install()
     rp_scale.JobScaler = type("JobScaler", (PromptScaler,), {"worker": worker})
 
 
@@ -44,6 +54,10 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
             maxsize=self.current_concurrency
         )
         self._taken_all = asyncio.Event()
+        self._held: set[str] = set()
+        self._again: dict[str, dict[str, Any]] = {}
+        self._poll: Any = self.jobs_fetcher  # type: ignore[has-type]
+        self.jobs_fetcher = self.take
 
     async def get_jobs(self, session: Any) -> None:
         try:
@@ -52,6 +66,42 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
             await super().get_jobs(session)
         finally:
             self._taken_all.set()
+
+    async def take(self, session: Any, wanted: int) -> list[dict[str, Any]]:
+        """The jobs that a poll brings, without what is no job, or is one that this worker holds."""
+        begun = time.monotonic()
+        try:
+            jobs = await self._poll(session, wanted)
+        except TooManyRequests:
+            raise  # the SDK waits by itself
+        except Exception:
+            await asyncio.sleep(_AFTER_FAILURE_S)
+            raise
+        new = [job for job in jobs or () if self._is_new(job)]
+        if not new:
+            shortest = _AFTER_FAILURE_S if jobs else _SHORTEST_POLL_S
+            await asyncio.sleep(max(0.0, begun + shortest - time.monotonic()))
+        return new
+
+    def _is_new(self, job: Any) -> bool:
+        if not isinstance(job, dict) or not isinstance(job.get("id"), str):
+            logger.error("the queue gave a job without an id, which cannot be answered")
+            return False
+        if job["id"] in self._held:
+            logger.warning("job %s came again while it is here: it is answered once", job["id"])
+            self._again[job["id"]] = job
+            return False
+        self._held.add(job["id"])
+        return True
+
+    def _let_go(self, job_id: str, task: asyncio.Task[None]) -> None:
+        """Begins a job anew that was stopped, and had come again before: a client's retry."""
+        self._held.discard(job_id)
+        again = self._again.pop(job_id, None)
+        if again and task.cancelled():
+            self._held.add(job_id)
+            self.job_progress.add(again)
+            self.jobs_queue.put_nowait(again)
 
     async def run_jobs(self, session: Any) -> None:
         """Runs until the last job is done, also one that a pending poll brings after SIGTERM."""
@@ -67,6 +117,7 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
             task = asyncio.create_task(self.handle_job(session, job))
             self.jobs_tasks[job["id"]] = task
             running.add(task)
+            task.add_done_callback(partial(self._let_go, job["id"]))
             task.add_done_callback(running.discard)
             task.add_done_callback(_seen)
         await asyncio.gather(*running, return_exceptions=True)

@@ -15,7 +15,7 @@ from types import FrameType
 import uvloop
 
 from vllm_worker.endpoint import process
-from vllm_worker.errors import ConfigurationError
+from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.settings import Settings
 from vllm_worker.startup import log_ready, step
 from vllm_worker.worker import Worker
@@ -51,8 +51,8 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
 def run(worker: Worker, close_queue: CloseQueue) -> None:
     """Serves jobs until SIGTERM or SIGINT, then returns when the jobs in flight are done.
 
-    Raises SystemExit with code 1 when the worker could not start or its engine died, and
-    ConfigurationError for a mode of the SDK in which the engine would never start.
+    Raises StartFailure when the worker could not start, SystemExit with code 1 when its engine
+    died, and ConfigurationError for a mode of the SDK in which the engine would never start.
     """
     if modes := {"--test_input", "--rp_serve_api"} & {word.split("=")[0] for word in sys.argv}:
         local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
@@ -66,13 +66,18 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
 
     scaler.install(worker)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    runpod.serverless.start(
-        {
-            "handler": worker.handle,
-            "concurrency_modifier": Concurrency(worker, close_queue),
-            "return_aggregate_stream": True,
-        }
-    )
+    try:
+        runpod.serverless.start(
+            {
+                "handler": worker.handle,
+                "concurrency_modifier": Concurrency(worker, close_queue),
+                "return_aggregate_stream": True,
+            }
+        )
+    except SystemExit as end:
+        if isinstance(end.__cause__, StartFailure):
+            raise end.__cause__ from None
+        raise
 
 
 class Concurrency:
@@ -113,9 +118,11 @@ async def live(worker: Worker) -> None:
     """The worker's life inside the SDK's loop. Raises SystemExit, which ends that loop."""
     try:
         await worker.start()
+    except StartFailure as error:
+        raise SystemExit(1) from error
     except Exception as error:
-        logger.error("the worker could not start: %s: %s", type(error).__name__, error)
-        raise SystemExit(1) from None
+        reason = f"{type(error).__name__}: {error}"
+        raise SystemExit(1) from StartFailure(f"the worker could not start: {reason}")
     log_ready("ready for jobs")
     await worker.wait_for_death()
     logger.error("the engine has died: answering the jobs in flight, then ending with code 1")

@@ -1,5 +1,6 @@
 """The worker's own settings, read once from the environment."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,10 @@ class Settings(BaseModel):
     default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
     stream_max_delay_ms: Annotated[int, Field(ge=0)] = 500
     default_max_tokens: Size = 16
+    audio_max_bytes: Annotated[int, Field(ge=1)] = 25 * 1024**2
+    audio_fetch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+    max_output_bytes: Annotated[int, Field(ge=1)] = 20_000_000
+    engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     raw_openai_output: bool = True
     openai_served_model_name_override: str | None = None
     openai_response_role: str = "assistant"
@@ -47,6 +52,13 @@ class Settings(BaseModel):
     def _boolean(cls, value: Any) -> bool:
         return parse_boolean(value) if isinstance(value, str) else value
 
+    @field_validator("openai_served_model_name_override")
+    @classmethod
+    def _at_least_one(cls, value: str | None) -> str | None:
+        if value is not None and not _names(value):
+            raise ValueError("must be one or more names between commas")
+        return value
+
     @property
     def model(self) -> str:
         """What vLLM loads: a repository's name or a folder."""
@@ -54,9 +66,10 @@ class Settings(BaseModel):
 
     @property
     def served_model_names(self) -> list[str]:
-        """What clients may call the model; answers carry the first name."""
-        names = (self.openai_served_model_name_override or self.model_name).split(",")
-        return [name.strip() for name in names if name.strip()]
+        """What clients may call the model, each name once; answers carry the first."""
+        if self.openai_served_model_name_override is None:
+            return [self.model_name]
+        return _names(self.openai_served_model_name_override)
 
     @property
     def schedule(self) -> Schedule:
@@ -96,6 +109,16 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             ]
         )
     return settings
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas, or a JSON list, which is what a list in a YAML file becomes."""
+    try:
+        names = json.loads(text) if text.startswith("[") else text.split(",")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not valid JSON: {error}") from None
+    stripped = (str(name).strip() for name in names)
+    return list(dict.fromkeys(name for name in stripped if name))
 
 
 def is_true(value: str) -> bool:

@@ -8,9 +8,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from vllm_worker import native_route, openai_route
-from vllm_worker.errors import EngineDead, EngineFailure, JobError
+from vllm_worker.allowed_routes import name_of
+from vllm_worker.errors import EngineDead, EngineFailure, JobError, TooLarge
 from vllm_worker.interface import Engine
+from vllm_worker.job_log import JobLog, JobRecord, current_record
 from vllm_worker.jobs import NativeJob, parse_job
 from vllm_worker.settings import Settings
 from vllm_worker.startup import step
@@ -18,8 +22,14 @@ from vllm_worker.startup import step
 logger = logging.getLogger(__name__)
 
 _DEATH_CHECK_S = 0.25
+_PING_S = 1.0
 _LAST_ANSWERS_S = 5.0
 """How long the answers to the last jobs may take to be posted once the engine is dead."""
+
+_TOO_LARGE = (
+    "The output of this job is larger than {:,} bytes, which is all that RunPod takes "
+    "(MAX_OUTPUT_BYTES). Ask for fewer tokens, choices or log-probabilities."
+)
 
 
 class Worker:
@@ -30,11 +40,14 @@ class Worker:
         self._ready = asyncio.Event()
         self._engine = engine
         self._jobs: set[asyncio.Task[Any]] = set()
+        self._log = JobLog()
+        self._summary: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Gets the engine ready in this event loop. Jobs may come when it returns."""
         with step("vLLM's application built and warmed up"):
             await self._engine.start()
+        self._summary = asyncio.create_task(self._log.summarise())
         self._ready.set()
 
     @property
@@ -51,22 +64,53 @@ class Worker:
 
         Never raises, since the SDK would send the client a traceback.
         """
-        self._remember_current_task()
+        record = JobRecord(str(job.get("id")), self.settings.served_model_names[0])
+        current_record.set(record)
+        self._remember_current_task(record)
         try:
-            async with aclosing(self._answer(job)) as outputs:
+            async with aclosing(self._answer(job, record)) as outputs:
+                room = self.settings.max_output_bytes
                 async for output in outputs:
+                    room -= _size(output)
+                    if room < 0:
+                        raise TooLarge(_TOO_LARGE.format(self.settings.max_output_bytes))
                     yield output
+            record.outcome = "completed"
         except JobError as error:
-            yield self._failure(job, error).as_output()
+            yield self._failure(record, error).as_output()
         except Exception as error:
             failure = EngineFailure("The worker failed at this job. Its log says where.")
             failure.__cause__ = error
-            yield self._failure(job, failure).as_output()
+            yield self._failure(record, failure).as_output()
 
     async def wait_for_death(self) -> None:
-        """Returns when the engine is dead."""
-        while not self._engine.dead:  # noqa: ASYNC110 (vLLM offers a flag, not an event)
-            await asyncio.sleep(_DEATH_CHECK_S)
+        """Returns when the engine is dead, or has not answered for too long while jobs wait."""
+        pinging = asyncio.create_task(self._until_stalled())
+        try:
+            # vLLM offers a flag, not an event.
+            while not self._engine.dead and not pinging.done():  # noqa: ASYNC110
+                await asyncio.sleep(_DEATH_CHECK_S)
+        finally:
+            pinging.cancel()
+            await asyncio.gather(pinging, return_exceptions=True)
+
+    async def _until_stalled(self) -> None:
+        """Gives the engine up when it does not answer in time."""
+        limit = self.settings.engine_stall_timeout_s
+        while True:
+            await asyncio.sleep(_PING_S)
+            if not self._jobs:
+                continue
+            try:
+                async with asyncio.timeout(limit or None):
+                    await self._engine.ping()
+            except TimeoutError:
+                logger.error("no answer from the engine for %g s (ENGINE_STALL_TIMEOUT_S)", limit)
+                break
+            except Exception as error:
+                logger.error("the engine cannot be asked: %s", _place(error))
+                break
+        self._engine.give_up()
 
     async def last_answers(self) -> None:
         """Returns when the jobs in flight are answered, or that takes too long."""
@@ -76,28 +120,39 @@ class Worker:
             if self._jobs:
                 await asyncio.wait(self._jobs, timeout=_LAST_ANSWERS_S / 2)
 
-    async def _answer(self, job: dict[str, Any]) -> AsyncGenerator[Any]:
-        request, job_id = parse_job(job.get("input")), str(job["id"])
+    async def _answer(self, job: dict[str, Any], record: JobRecord) -> AsyncGenerator[Any]:
+        request, job_id = parse_job(job.get("input")), record.job_id
         outputs: AsyncIterator[Any]
         if isinstance(request, NativeJob):
+            record.kind = "native"
             outputs = native_route.answer(request, job_id, self._engine, self.settings)
         else:
+            record.kind = name_of(request.path)
             outputs = openai_route.answer(request, job_id, self._engine, self.settings)
         async for output in outputs:
             yield output
 
-    def _failure(self, job: dict[str, Any], error: JobError) -> JobError:
+    def _failure(self, record: JobRecord, error: JobError) -> JobError:
         """What the client is told; what is not the client's mistake is logged as well."""
-        if error.code < 500:
-            return error
-        logger.error("job %s failed: %s", job.get("id"), _place(error.__cause__ or error))
-        return EngineDead() if self._engine.dead else error
+        if error.code >= 500:
+            logger.error("job %s failed: %s", record.job_id, _place(error.__cause__ or error))
+            if self._engine.dead:
+                error = EngineDead()
+        record.outcome = f"failed with {error.code}"
+        return error
 
-    def _remember_current_task(self) -> None:
+    def _remember_current_task(self, record: JobRecord) -> None:
         """The SDK's task for the job, which also covers the posting of its outputs."""
         if task := asyncio.current_task():
             self._jobs.add(task)
             task.add_done_callback(self._jobs.discard)
+            task.add_done_callback(lambda task: self._log.end(record, task.cancelled()))
+
+
+def _size(output: Any) -> int:
+    """At most so many bytes when the SDK has written it, with spaces after commas and colons."""
+    encoded = msgspec.json.encode(output)
+    return len(encoded) + encoded.count(b",") + encoded.count(b":") + len(", ")
 
 
 def _place(error: BaseException) -> str:

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
-from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration import adapters, load_configuration
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, options, words
 from vllm_worker.engine_args import describe_options, make_parser, parse_engine_args
 from vllm_worker.errors import ConfigurationError
@@ -98,7 +101,7 @@ def test_the_seeds_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # A value for those whose type alone does not tell one.
 SPECIAL: dict[str, str] = {
-    "LORA_MODULES": '{"name": "a", "path": "/a"}',
+    "LORA_MODULES": '{"name": "a", "path": "org/a"}',
     "ATTENTION_CONFIG": '{"backend": "FLASH_ATTN"}',
     "AUX_OUTPUT_CONFIG": '{"max_bytes": 5}',
     "EC_MANAGER_CONFIG": '{"encoder_cache_manager_cls": "a.B"}',
@@ -125,6 +128,7 @@ SPECIAL: dict[str, str] = {
     "OPTIMIZATION_LEVEL": "3",
     "TOOL_CALL_PARSER": "hermes",
     "TOOL_PARSER_PLUGIN": __file__,
+    "REASONING_PARSER_PLUGIN": __file__,
     "ATTENTION_BACKEND": "FLASH_ATTN",
     "MAX_LORA_RANK": "64",
 }
@@ -194,6 +198,10 @@ def test_the_picture_of_the_parser_is_that_of_the_installed_vllm() -> None:
     assert describe_options() == json.loads(json.dumps(options()))
 
 
+def test_an_adapter_may_have_what_vllm_takes() -> None:
+    assert [field.name for field in fields(LoRAModulePath)] == list(adapters.KEYS)
+
+
 # Mistakes that only vLLM sees
 
 
@@ -221,3 +229,15 @@ def test_what_vllms_parser_refuses_is_named() -> None:
 def test_extra_arguments_that_vllm_does_not_know_are_named() -> None:
     with pytest.raises(ConfigurationError, match=r"VLLM_EXTRA_ARGS: .*--no-such-flag"):
         parse(VLLM_EXTRA_ARGS="--no-such-flag=1")
+
+
+def test_a_plugin_brings_a_parser_along(tmp_path: Path) -> None:
+    plugin = Path(__file__).parents[1] / "system/tool_parser_plugin.py"
+    given = {"ENABLE_AUTO_TOOL_CHOICE": "1", "TOOL_PARSER_PLUGIN": str(plugin)}
+    assert parse(**given, TOOL_CALL_PARSER="mine").tool_call_parser == "mine"
+    with pytest.raises(ConfigurationError, match="TOOL_CALL_PARSER='yours': must be one of "):
+        parse(**given, TOOL_CALL_PARSER="yours")
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0")
+    with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
+        parse(REASONING_PARSER="mine", REASONING_PARSER_PLUGIN=str(broken))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.asking import run, text_of
 from vllm_worker.engine import VLLMEngine
 from vllm_worker.settings import load_settings
 from vllm_worker.worker import Worker
@@ -19,11 +20,9 @@ MESSAGES = [{"role": "user", "content": "What is vLLM?"}]
 
 
 async def answer(engine: VLLMEngine, job: dict[str, Any]) -> str:
-    worker = Worker(load_settings({}), engine)
-    (output,) = [output async for output in worker.handle({"id": "job", "input": job})]
-    assert "error" not in output, output
+    (output,) = await run(engine, job)
     (choice,) = output["choices"]
-    return choice["message"]["content"] if "message" in choice else "".join(choice["tokens"])
+    return text_of(choice)
 
 
 async def test_a_chat_may_be_a_plain_text(engine: VLLMEngine) -> None:

@@ -24,6 +24,19 @@ def running_endpoint() -> Iterator[process.EndpointProcess]:
         endpoint.stop()
 
 
+@contextlib.contextmanager
+def running_worker_and_endpoint(
+    environment: dict[str, str],
+) -> Iterator[tuple[WorkerProcess, process.EndpointProcess]]:
+    """A worker on an endpoint of its own."""
+    with (
+        running_endpoint() as endpoint,
+        running_worker(endpoint.environment | environment) as worker,
+    ):
+        yield worker, endpoint
+        endpoint.close()  # so that the worker's poll is not held, which its end waits for
+
+
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[process.EndpointProcess]:
     with running_endpoint() as endpoint:
@@ -46,7 +59,12 @@ def worker(
     endpoint: process.EndpointProcess, gate: StreamGate, inspect_socket: Path
 ) -> Iterator[WorkerProcess]:
     # The look into the engine's core is by its statistics.
-    inspection = {"INSPECT_SOCKET": str(inspect_socket), "DISABLE_LOG_STATS": "0"}
+    inspection = {
+        "INSPECT_SOCKET": str(inspect_socket),
+        "DISABLE_LOG_STATS": "0",
+        "VLLM_ENABLE_RESPONSES_API_STORE": "1",
+        "STREAM_MAX_DELAY_MS": "10000",  # so that pieces have their sizes on a slow machine too
+    }
     environment = endpoint.environment | inspection
     stream = "RUNPOD_WEBHOOK_POST_STREAM"
     environment[stream] = environment[stream].replace(endpoint.url, gate.url)

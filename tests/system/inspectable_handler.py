@@ -20,7 +20,8 @@ def main() -> None:
     class InspectableEngine(engine.VLLMEngine):
         async def start(self) -> None:
             await super().start()
-            await asyncio.start_unix_server(self.tell, os.environ["INSPECT_SOCKET"])
+            # Kept, since uvloop closes a server that nobody holds.
+            self.server = await asyncio.start_unix_server(self.tell, os.environ["INSPECT_SOCKET"])
 
         async def tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             frontend = self.unfinished_requests

@@ -1,12 +1,14 @@
 """A worker with a fake engine on the real SDK, with our job loop or, with `sdk`, the SDK's own.
 
-Prints a line when a job begins and when it ends. A job's prompt is the seconds that it takes.
+Prints a line when a job begins and when it ends. A job's prompt is the seconds until
+each word, and how many words there are if more than one.
 """
 
 import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from tests.fake_engine import FakeEngine
 from vllm_worker import scaler
@@ -14,6 +16,7 @@ from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob
 from vllm_worker.serverless import run
 from vllm_worker.settings import load_settings
+from vllm_worker.startup import log_to_stderr
 from vllm_worker.worker import Worker
 
 
@@ -23,16 +26,19 @@ def say(line: str) -> None:
 
 
 class SleepingEngine(FakeEngine):
-    async def generate(self, job: NativeJob, request_id: str) -> AsyncGenerator[Delta]:
+    async def generate(self, job: NativeJob, *_: Any) -> AsyncGenerator[Delta]:
         say("begins")
         try:
-            await asyncio.sleep(float(job.prompt or 0))
-            yield Delta(0, "done", 1, 1, "stop")
+            seconds, _, words = (job.prompt or "0").partition(" ")
+            for left in reversed(range(int(words or 1))):
+                await asyncio.sleep(float(seconds))
+                yield Delta(0, ["done"], 1, 1, None if left else "stop")
         finally:
             say("ends")
 
 
 if __name__ == "__main__":
+    log_to_stderr()
     if sys.argv.pop() == "sdk":
         scaler.KNOWN_SDK = "another"
     run(Worker(load_settings(os.environ), SleepingEngine()), lambda: None)

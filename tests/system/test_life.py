@@ -45,6 +45,26 @@ def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1(
         assert "the engine has died" in worker.log
 
 
+def test_when_the_engine_hangs_its_jobs_are_answered_and_the_process_ends_with_1() -> None:
+    with (
+        running_endpoint() as endpoint,
+        running_worker(endpoint.environment | {"ENGINE_STALL_TIMEOUT_S": "4"}) as worker,
+        httpx.Client(base_url=f"{endpoint.url}/v2/local", trust_env=False) as client,
+    ):
+        job = {"input": {"prompt": "x", "stream": True, "sampling_params": LONG}}
+        job_id = client.post("/run", json=job).json()["id"]
+        eventually(lambda: status(client, job_id) == "IN_PROGRESS")
+        core = worker.engine_core()
+        core.send_signal(signal.SIGSTOP)
+        worker.wait_for("no answer from the engine for 4 s", timeout=30)
+        noticed = time.monotonic()
+        assert worker.exit_code(timeout=20) == 1, worker.log
+        assert time.monotonic() - noticed < 10
+        answer = client.get(f"/status/{job_id}").json()
+        assert json.loads(answer["error"])["code"] == 503
+        assert not core.is_running()
+
+
 def status(client: httpx.Client, job_id: str) -> Any:
     return client.get(f"/status/{job_id}").json()["status"]
 

@@ -1,55 +1,61 @@
-"""The examples of the README and the documentation, as they are printed."""
+"""The examples of the README and of docs/api.md, as they are printed."""
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.system.worker_process import ROOT, WorkerProcess
+from tests.system import examples
+from tests.system.worker_process import WorkerProcess
 from vllm_worker.endpoint.process import EndpointProcess
 
-PRINTED_URL = "http://127.0.0.1:8000"
+OTHER_MODELS = {
+    "/v1/embeddings and /pooling": "test_embeddings.py",
+    "/classify": "test_scoring.py",
+    "/score and /rerank": "test_scoring.py",
+    "/v1/audio/transcriptions and /v1/audio/translations": "test_transcription.py",
+    "Images, videos and audio in a chat": "test_media.py",
+}
+"""Sections whose examples need another model → the module that runs them."""
 
 
 def example(document: str, language: str, containing: str) -> str:
-    text = (ROOT / document).read_text()
-    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    (block,) = [block for block in blocks if containing in block]
-    assert PRINTED_URL in block
+    text = (examples.ROOT / document).read_text()
+    found = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    (block,) = [block for block in found if containing in block]
+    assert examples.PRINTED_URL in block
     return block
 
 
 @pytest.fixture
-def run(worker: WorkerProcess, endpoint: EndpointProcess, tmp_path: Path):
-    def run(*command: str, code: str) -> str:
-        code = code.replace(PRINTED_URL, endpoint.url)
-        answer = subprocess.run(
-            [*command, code], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=True
-        )
-        return answer.stdout
-
-    return run
+def url(worker: WorkerProcess, endpoint: EndpointProcess) -> str:
+    return endpoint.url
 
 
-def test_the_native_example(run) -> None:
-    answer = json.loads(run("bash", "-c", code=example("README.md", "bash", "curl")))
+def test_the_native_example(url: str, tmp_path: Path) -> None:
+    code = example("README.md", "bash", "curl")
+    answer = json.loads(examples.run("bash", code, url, tmp_path))
     assert answer["status"] == "COMPLETED"
     (output,) = answer["output"]
     assert_legible(output["choices"][0]["tokens"][0], about="RunPod")
     assert output["choices"][0]["finish_reason"] == "stop"
 
 
-def test_the_openai_example(run) -> None:
-    program = example("README.md", "python", "OpenAI(")
-    assert_legible(run(sys.executable, "-c", code=program), about="vLLM")
+def test_the_openai_example(url: str, tmp_path: Path) -> None:
+    code = example("README.md", "python", "OpenAI(")
+    assert_legible(examples.run("python", code, url, tmp_path), about="vLLM")
 
 
-def test_the_runpod_example(run) -> None:
-    printed = run(sys.executable, "-c", code=example("docs/api.md", "python", "runpod.Endpoint"))
-    assert "'usage': {'input': " in printed
+@pytest.mark.parametrize("title", sorted(examples.titles() - OTHER_MODELS.keys()))
+def test_the_examples_of_a_section(url: str, tmp_path: Path, title: str) -> None:
+    examples.run_section(title, url, tmp_path)
+
+
+def test_every_other_section_is_run_where_its_model_is() -> None:
+    for title, module in OTHER_MODELS.items():
+        assert title in examples.titles()
+        assert f'"{title}"' in (Path(__file__).parent / module).read_text()
 
 
 def assert_legible(text: str, about: str) -> None:

@@ -1,9 +1,7 @@
 """Our job loop beside the SDK's own: the same behaviour, and no waiting."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from vllm_worker.endpoint import process
+from tests.system.conftest import running_endpoint
+from tests.system.worker_process import running_scaler_worker
 
 LOOPS = ["ours", "sdk"]
 
@@ -21,21 +20,14 @@ LOOPS = ["ours", "sdk"]
 class Rig:
     """A worker on an endpoint of its own; `lines` is what the worker has printed."""
 
-    def __init__(self, endpoint: process.EndpointProcess, loop: str, output: Path) -> None:
-        self.client = httpx.Client(base_url=endpoint.url, trust_env=False, timeout=30)
-        environment = endpoint.environment | {"MODEL_NAME": "demo", "MAX_CONCURRENCY": "2"}
-        self._output = output
-        with output.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.system.scaler_worker", loop],
-                env=os.environ | environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+    def __init__(self, client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.client = client
+        self.process = process
+        self._log = log
 
     @property
     def lines(self) -> list[str]:
-        return self._output.read_text().splitlines()
+        return self._log.read_text().splitlines()
 
     def submit(self, seconds: float) -> str:
         return self.client.post("/run", json={"input": {"prompt": str(seconds)}}).json()["id"]
@@ -46,15 +38,13 @@ class Rig:
 
 @contextmanager
 def rig(loop: str, folder: Path) -> Iterator[Rig]:
-    endpoint = process.start("127.0.0.1", 0)
-    rig = Rig(endpoint, loop, folder / f"{loop}.log")
-    try:
-        yield rig
-    finally:
-        rig.process.kill()
-        rig.process.wait()
-        rig.client.close()
-        endpoint.stop()
+    log = folder / f"{loop}.log"
+    with (
+        running_endpoint() as endpoint,
+        running_scaler_worker(loop, endpoint.environment | {"MAX_CONCURRENCY": "2"}, log) as worker,
+        httpx.Client(base_url=endpoint.url, trust_env=False, timeout=30) as client,
+    ):
+        yield Rig(client, worker, log)
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -107,7 +97,8 @@ def test_a_job_starts_sooner_than_in_the_sdks_own_loop(tmp_path: Path) -> None:
             started = time.monotonic()
             for _ in range(10):
                 time.sleep(0.03)
-                worker.client.post("/runsync", json=ask)
+                answer = worker.client.post("/runsync", json=ask).json()
+                assert answer["status"] == "COMPLETED"
             seconds[loop] = time.monotonic() - started - 0.3
     assert seconds["ours"] < 0.5 * seconds["sdk"], seconds
 

@@ -19,6 +19,28 @@ START_S = 240
 ENVIRONMENT = {"MODEL_NAME": "demo", "STREAM_MAX_DELAY_MS": "0"}
 
 
+@contextlib.contextmanager
+def running_scaler_worker(
+    loop: str, environment: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """tests.system.scaler_worker, which writes to `log`; killed at the end."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.scaler_worker", loop],
+            env=os.environ | {"MODEL_NAME": "demo"} | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+    try:
+        yield process
+    finally:
+        # With the process that the SDK starts for its pings, which outlives a SIGKILL.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
 class WorkerProcess:
     """A running worker; `log` is what it has written so far."""
 
@@ -32,7 +54,7 @@ class WorkerProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            start_new_session=True,  # so that a test can do what Ctrl-C does
+            process_group=0,  # so that a test can do what Ctrl-C does
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

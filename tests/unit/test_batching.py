@@ -6,12 +6,17 @@ import pytest
 
 from vllm_worker.batching import Batcher, Schedule, in_pieces
 from vllm_worker.interface import Delta
+from vllm_worker.pace import Pace
 
 GROWING = Schedule(minimum=1, maximum=50, growth=3)
 
 
 def token(text: str = "x", tokens: int = 1) -> Delta:
-    return Delta(0, text, tokens, input_tokens=1)
+    return Delta(0, [text], tokens, input_tokens=1)
+
+
+def text_of(delta: Delta) -> str:
+    return "".join(delta.texts)
 
 
 async def stream(*items: Delta | float | Exception) -> AsyncGenerator[Delta]:
@@ -26,7 +31,7 @@ async def stream(*items: Delta | float | Exception) -> AsyncGenerator[Delta]:
 
 
 async def sizes(source: AsyncGenerator[Delta], schedule: Schedule, delay: float = 0) -> list[int]:
-    pieces = [piece async for piece in in_pieces(source, schedule, delay)]
+    pieces = [piece async for piece in in_pieces(source, schedule, Pace(delay))]
     return [sum(item.tokens for item in piece) for piece in pieces]
 
 
@@ -50,16 +55,16 @@ async def test_pieces_follow_the_schedule_and_the_rest_comes_last() -> None:
 
 async def test_an_item_of_many_tokens_is_split_and_its_text_goes_with_the_first_part() -> None:
     pieces = [
-        [(item.text, item.tokens) for item in piece]
-        async for piece in in_pieces(stream(token("hello", 6), token("!")), GROWING, 0)
+        [(item.texts, item.tokens) for item in piece]
+        async for piece in in_pieces(stream(token("hello", 6), token("!")), GROWING, Pace(0))
     ]
-    assert pieces == [[("hello", 1)], [("", 3)], [("", 2), ("!", 1)]]
+    assert pieces == [[(["hello"], 1)], [([], 3)], [([], 2), (["!"], 1)]]
 
 
 async def test_items_without_tokens_join_the_piece_before_them() -> None:
     role, done = token("role", 0), token("done", 0)
-    pieces = in_pieces(stream(role, token("a"), token("b"), done), Schedule(1, 1, 1), 0)
-    assert [[i.text for i in piece] async for piece in pieces] == [["role", "a"], ["b", "done"]]
+    pieces = in_pieces(stream(role, token("a"), token("b"), done), Schedule(1, 1, 1), Pace(0))
+    assert [[*map(text_of, piece)] async for piece in pieces] == [["role", "a"], ["b", "done"]]
 
 
 async def test_a_piece_leaves_early_when_its_oldest_token_has_waited() -> None:
@@ -74,18 +79,18 @@ async def test_without_a_delay_a_piece_waits_for_its_size() -> None:
 
 async def test_tokens_gather_while_a_piece_is_being_sent() -> None:
     seen = []
-    async for piece in in_pieces(stream(*[token()] * 13), GROWING, 0.001):
+    async for piece in in_pieces(stream(*[token()] * 13), GROWING, Pace(0.001)):
         seen.append(len(piece))
         await asyncio.sleep(0.01)  # far longer than the delay: pieces are still whole
     assert seen == [1, 3, 9]
 
 
 async def test_an_error_comes_after_all_that_was_there_before_it() -> None:
-    pieces = in_pieces(stream(token("a"), token("b"), RuntimeError("broken")), GROWING, 0)
+    pieces = in_pieces(stream(token("a"), token("b"), RuntimeError("broken")), GROWING, Pace(0))
     seen = []
     with pytest.raises(RuntimeError, match="broken"):
         async for piece in pieces:
-            seen += [item.text for item in piece]
+            seen += map(text_of, piece)
     assert seen == ["a", "b"]
 
 
@@ -106,7 +111,7 @@ async def test_the_stream_is_closed_when_the_reading_task_ends_without_closing_i
         finally:
             closed.set()
 
-    pieces = in_pieces(endless(), GROWING, 0)
+    pieces = in_pieces(endless(), GROWING, Pace(0))
 
     async def read_one_and_be_cancelled_while_sending() -> None:
         await anext(pieces)
@@ -130,7 +135,7 @@ async def test_a_second_cancel_does_not_disturb_the_closing() -> None:
             await asyncio.sleep(0.01)
             closed.set()
 
-    batcher = Batcher(slow_to_close(), GROWING, 0)
+    batcher = Batcher(slow_to_close(), GROWING, Pace(0))
     await asyncio.sleep(0)
     batcher.cancel()
     await asyncio.sleep(0)
@@ -157,7 +162,7 @@ async def test_cancel_closes_the_stream() -> None:
         finally:
             closed.set()
 
-    batcher = Batcher(endless(), GROWING, 0)
+    batcher = Batcher(endless(), GROWING, Pace(0))
     await asyncio.sleep(0)
     batcher.cancel()
     await asyncio.wait_for(closed.wait(), timeout=1)

@@ -13,6 +13,7 @@ from vllm_worker.configuration.derived import cache_folder, count_gpus
 from vllm_worker.errors import ConfigurationError
 
 NAME = {"MODEL_NAME": "org/model"}
+ADAPTER = '{"name": "a", "path": "o/x"}'
 
 
 @pytest.fixture(autouse=True)
@@ -159,9 +160,9 @@ def test_the_examples_are_right(path: Path) -> None:
         ("HF_OVERRIDES", '{"a": 1}', ['--hf-overrides={"a": 1}']),
         ("ALLOWED_MEDIA_DOMAINS", "a.org, b.org", ["--allowed-media-domains", "a.org", "b.org"]),
         ("ALLOWED_MEDIA_DOMAINS", '["a.org"]', ["--allowed-media-domains", "a.org"]),
-        ("LORA_MODULES", "a=/x b=/y", ["--lora-modules", "a=/x", "b=/y"]),
-        ("LORA_MODULES", '{"name": "a"}', ["--lora-modules", '{"name": "a"}']),
-        ("LORA_MODULES", '[{"name": "a"}]', ["--lora-modules", '{"name": "a"}']),
+        ("LORA_MODULES", "a=o/x b=o/y", ["--lora-modules", "a=o/x", "b=o/y"]),
+        ("LORA_MODULES", ADAPTER, ["--lora-modules", ADAPTER]),
+        ("LORA_MODULES", f'[{ADAPTER}, "b=o/y"]', ["--lora-modules", ADAPTER, "b=o/y"]),
     ],
 )
 def test_a_value_becomes_words_of_the_command_line(
@@ -256,6 +257,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "CUSTOM_CHAT_TEMPLATE='/no/such.jinja': is neither a Jinja template nor a file.",
     ),
     (
+        {"ALLOWED_MEDIA_DOMAINS": "a.example,https://b.example"},
+        "ALLOWED_MEDIA_DOMAINS='a.example,https://b.example': must name hosts, such as "
+        "example.com, not 'https://b.example'.",
+    ),
+    (
         {"TOOL_PARSER_PLUGIN": "/no/such.py"},
         "TOOL_PARSER_PLUGIN='/no/such.py': is not a file.",
     ),
@@ -298,6 +304,14 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "Expecting value: line 1 column 1 (char 0).",
     ),
     ({"HF_OVERRIDES": "[1]"}, "HF_OVERRIDES='[1]': must be a JSON object."),
+    (
+        {"LORA_MODULES": "a=/no/such"},
+        "LORA_MODULES: adapter 1 (a): /no/such is not a folder.",
+    ),
+    (
+        {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": ","},
+        "OPENAI_SERVED_MODEL_NAME_OVERRIDE=',': must be one or more names between commas.",
+    ),
     ({"MODEL_NAME": "/no/such/model"}, "MODEL_NAME='/no/such/model': is not a folder."),
     (
         {"VLLM_EXTRA_ARG": "x"},
@@ -355,6 +369,14 @@ def test_tensor_parallel_follows_the_visible_gpus(monkeypatch: pytest.MonkeyPatc
     assert "--tensor-parallel-size=2" in command_line(load(PIPELINE_PARALLEL_SIZE="2"))
     assert "--tensor-parallel-size=1" in command_line(load(TENSOR_PARALLEL_SIZE="1"))
     assert "TENSOR_PARALLEL_SIZE" not in load(DATA_PARALLEL_SIZE="4").values
+
+
+def test_without_a_compiler_the_cpu_build_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert load().values["ENFORCE_EAGER"].origin == "no C++ compiler"
+    assert load(ENFORCE_EAGER="0").values["ENFORCE_EAGER"].text == "0"
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 1)
+    assert "ENFORCE_EAGER" not in load().values
 
 
 def test_gpus_are_counted_without_cuda(tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         (
             {"prompt": "a", "max-tokens": 5},
             "max-tokens",
-            "max-tokens is not a field of this input. Known fields: prompt, messages, "
+            "max-tokens is not a field of this input. Known fields: model, prompt, messages, "
             "apply_chat_template, sampling_params, stream, max_batch_size, min_batch_size, "
-            "batch_size_growth_factor.",
+            "batch_size_growth_factor. Parameters of sampling belong into sampling_params.",
         ),
         (
             {"prompt": "a", "max_batch_size": 10**400},
@@ -117,6 +117,29 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         ),
         ({"promt": "a"}, "promt", 'promt is not a field of this input. Did you mean "prompt"?'),
         ({"openai_input": {}}, "openai_route", "openai_route is missing."),
+        ({"body": {}}, "route", "route is missing."),
+        (
+            {"openai_route": CHAT, "openai_input": {}, "max_tokens": 5},
+            "max_tokens",
+            "max_tokens is not a field of this input. Known fields: openai_route, openai_input, "
+            "openai_headers. Fields of the request belong into openai_input.",
+        ),
+        (
+            {"openai_route": CHAT, "openai_headers": {"X-Foo": "a"}},
+            "openai_headers",
+            "openai_headers: X-Foo is not among x-request-id, x-session-id, x-vllm-priority, "
+            "traceparent, tracestate.",
+        ),
+        (
+            {"route": CHAT, "headers": {"X-Request-Id": 5}},
+            "headers",
+            "headers: X-Request-Id should be a string of printable ASCII characters.",
+        ),
+        (
+            {"route": CHAT, "headers": {"X-Request-Id": "x" * 513}},
+            "headers",
+            "headers: X-Request-Id is longer than 512 characters.",
+        ),
         (
             {"openai_route": "v1/models"},
             "openai_route",
@@ -130,7 +153,7 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         (
             {"route": CHAT, "method": "FETCH"},
             "method",
-            "method must be one of GET, POST, PUT, PATCH, DELETE.",
+            'method must be "GET", "POST", "PUT", "PATCH" or "DELETE".',
         ),
     ],
 )

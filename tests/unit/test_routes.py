@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from tests.fake_engine import FakeEngine, words
 from vllm_worker import native_route, openai_route
-from vllm_worker.allowed_routes import check_route
+from vllm_worker.allowed_routes import check_path
 from vllm_worker.errors import EngineFailure, JobError, NoSuchRoute
 from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob, OpenAIJob
@@ -30,7 +30,7 @@ async def native(job: dict[str, Any], *deltas: Any) -> list[Any]:
 
 
 async def test_a_native_job_that_does_not_stream_has_one_output() -> None:
-    final = Delta(0, "All of it.", 4, input_tokens=5, finish_reason="stop")
+    final = Delta(0, ["All of it."], 4, input_tokens=5, finish_reason="stop")
     assert await native({"prompt": "x"}, final) == [
         {
             "choices": [{"tokens": ["All of it."], "finish_reason": "stop"}],
@@ -52,7 +52,7 @@ async def test_a_native_stream_counts_on_and_ends_with_the_finish_reason() -> No
 
 
 async def test_tokens_are_counted_not_deltas() -> None:
-    merged = Delta(0, "abcdef", 6, input_tokens=5, finish_reason="length")
+    merged = Delta(0, ["abcdef"], 6, input_tokens=5, finish_reason="length")
     outputs = await native({"prompt": "x", "stream": True}, merged)
     assert [output["usage"]["output"] for output in outputs] == [1, 4, 6]
     texts = [text for output in outputs for text in output["choices"][0]["tokens"]]
@@ -61,9 +61,9 @@ async def test_tokens_are_counted_not_deltas() -> None:
 
 async def test_each_choice_gets_its_own_tokens_and_finish_reason() -> None:
     deltas = [
-        Delta(0, "a", 1, 5),
-        Delta(1, "b", 1, 5, "stop"),
-        Delta(0, "c", 1, 5, "length"),
+        Delta(0, ["a"], 1, 5),
+        Delta(1, ["b"], 1, 5, "stop"),
+        Delta(0, ["c"], 1, 5, "length"),
     ]
     job = {"prompt": "x", "stream": True, "sampling_params": {"n": 2}, "min_batch_size": 2}
     first, last = await native(job, *deltas)
@@ -271,9 +271,9 @@ async def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: i
 def test_a_route_that_is_named_is_open(route: str) -> None:
     if "%2F" in route:
         with pytest.raises(NoSuchRoute):  # a slash, however written, parts a path
-            check_route(route)
+            check_path(OpenAIJob(route=route).path)
     else:
-        check_route(route)
+        check_path(OpenAIJob(route=route).path)
 
 
 class FastAPILike:

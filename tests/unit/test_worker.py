@@ -56,6 +56,60 @@ async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
     assert "job-1 failed: KeyError in generate (fake_engine.py:" in caplog.text
 
 
+async def test_an_output_that_is_too_large_fails_the_job_and_ends_it_in_the_engine() -> None:
+    engine = FakeEngine(words(*["0123456789"] * 200))
+    subject = Worker(load_settings({"MAX_OUTPUT_BYTES": "1000"}), engine)
+    *pieces, last = await outputs(subject, {"prompt": "x", "stream": True})
+    assert len(json.dumps(pieces)) < 1100
+    assert error(last)["code"] == 413
+    assert "larger than 1,000 bytes" in error(last)["message"]
+    await asyncio.sleep(0.02)
+    assert not engine.running
+
+
+async def test_a_text_that_json_cannot_carry_fails_the_job_instead_of_losing_it() -> None:
+    (output,) = await outputs(worker(FakeEngine(words("\ud800"))), {"prompt": "x"})
+    assert error(output)["code"] == 500
+
+
+async def test_each_job_has_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    logging.getLogger("vllm_worker").propagate = True
+    subject = worker(FakeEngine(words("a", "b"), pause=0.01))
+    for job_input in ({"prompt": "secret"}, {"prompt": 5}, {"route": "/v1/secret"}):
+        await asyncio.create_task(outputs(subject, job_input))
+    cancelled = asyncio.create_task(outputs(subject, {"prompt": "secret"}))
+    await asyncio.sleep(0.005)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    lines = [r.getMessage() for r in caplog.records if r.name == "vllm_worker.job_log"]
+    assert [line.partition(",")[0] for line in lines] == [
+        "job job-1: native",
+        "job job-1: unreadable",
+        "job job-1: no open route",
+        "job job-1: native",
+    ]
+    outcomes = ["completed", "failed with 400", "failed with 404", "cancelled"]
+    assert [line.rpartition(", ")[2] for line in lines] == outcomes
+    assert "secret" not in caplog.text
+
+
+async def test_an_engine_that_does_not_answer_is_given_up_when_jobs_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vllm_worker.worker._PING_S", 0.01)
+    engine = FakeEngine(words("a"), pause=60)
+    engine.silence = 60
+    subject = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "0.05"}), engine)
+    death = asyncio.create_task(subject.wait_for_death())
+    await asyncio.sleep(0.4)
+    assert not death.done()  # nobody waits
+    job = asyncio.create_task(outputs(subject, {"prompt": "x"}))
+    await death
+    assert engine.dead
+    job.cancel()
+
+
 async def test_when_the_engine_is_dead_a_failure_says_to_try_again() -> None:
     engine = FakeEngine([EngineFailure("broke")])
     engine.dead = True

@@ -4,9 +4,15 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vllm_worker.configuration.adapters import find_adapter_mistakes
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_mistakes
-from vllm_worker.configuration.derived import count_gpus, derive, find_model
+from vllm_worker.configuration.derived import (
+    count_gpus,
+    derive,
+    find_model,
+    keep_a_slot_free,
+)
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.errors import ConfigurationError
@@ -72,9 +78,11 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
         settings = load_settings(texts)
     except ConfigurationError as error:
         mistakes = error.mistakes + mistakes
+    mistakes += find_adapter_mistakes(sources, settings.served_model_names if settings else ())
     if mistakes or settings is None:
         raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
     exports = sources.exports | derive(settings, sources, gpus)
+    notes += keep_a_slot_free(sources, gpus)
     return Configuration(
         settings,
         find_model(settings, sources),

@@ -8,7 +8,7 @@ import jinja2
 
 from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
 from vllm_worker.configuration.sources import Value
-from vllm_worker.configuration.values import mistake
+from vllm_worker.configuration.values import items, mistake
 from vllm_worker.settings import is_true
 
 Values = Mapping[str, Value]
@@ -101,9 +101,17 @@ def _share(text: str) -> str | None:
         return None  # said already: not a number
 
 
+def _domains(text: str) -> str | None:
+    names = items(text)
+    wrong = [name for name in names if "/" in name or ":" in name]
+    return f"must name hosts, such as example.com, not {wrong[0]!r}" if wrong else None
+
+
 _CHECKS: Mapping[str, Callable[[str], str | None]] = {
     "CUSTOM_CHAT_TEMPLATE": _chat_template,
     "TOOL_PARSER_PLUGIN": _file,
+    "REASONING_PARSER_PLUGIN": _file,
+    "ALLOWED_MEDIA_DOMAINS": _domains,
     "GPU_MEMORY_UTILIZATION": _share,
     "VLLM_EXTRA_ARGS": _command_line,
     "MODEL_NAME": _model,

@@ -1,10 +1,13 @@
 """What follows from the machine and the volume where nobody says otherwise."""
 
 import os
+import shutil
 from collections.abc import Mapping
+from math import ceil
 from pathlib import Path
 
 from vllm_worker.configuration.sources import Sources
+from vllm_worker.configuration.values import items
 from vllm_worker.settings import Settings
 
 
@@ -14,12 +17,39 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         pipeline = sources.values.get("PIPELINE_PARALLEL_SIZE")
         groups = int(pipeline.text) if pipeline else 1
         sources.add({"TENSOR_PARALLEL_SIZE": max(gpus // groups, 1)}, "visible GPUs")
+    if "LORA_MODULES" in sources.values:
+        sources.add({"ENABLE_LORA": "1"}, "LORA_MODULES")
+    if not gpus and not shutil.which(os.environ.get("CXX", "g++")):
+        sources.add({"ENFORCE_EAGER": "1"}, "no C++ compiler")  # vLLM would compile for the CPU
     exports = {}
     if settings.hf_token:
         exports["HF_TOKEN"] = settings.hf_token.get_secret_value()
+    # vLLM's own limit, in whole MiB; the worker's is the one that counts.
+    exports["VLLM_MAX_AUDIO_CLIP_FILESIZE_MB"] = str(ceil(settings.audio_max_bytes / 1024**2))
     if folder := cache_folder(settings.base_path):
         exports["HF_HOME"] = str(folder)
     return exports
+
+
+def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
+    """Makes MAX_LORAS larger than the number of adapters where there is no GPU.
+
+    There, vLLM 0.32 adds the adapter in the last slot to what the model itself generates in the
+    same batch (its pull request 48421), unless that slot is empty. Returns a note for each value
+    that is changed.
+    """
+    if gpus or "LORA_MODULES" not in sources.values:
+        return []
+    slots = len(items(sources.values["LORA_MODULES"].text)) + 1
+    notes = []
+    for name in ("MAX_LORAS", "MAX_CPU_LORAS"):
+        value = sources.values.get(name)
+        if value and int(value.text) < slots:
+            why = "without a GPU, vLLM 0.32 needs a slot for each adapter and a free one"
+            notes.append(f"{name}={value.text} is read as {slots}: {why}.")
+            del sources.values[name]
+    sources.add({"MAX_LORAS": slots}, "no GPU")
+    return notes
 
 
 def cache_folder(base_path: str) -> Path | None:

@@ -93,13 +93,15 @@ def as_words(variable: Variable, text: str) -> list[str]:
             return [flag]
         return [] if variable.option in _FLAG_WITHOUT_OPPOSITE else [flag.replace("--", "--no-", 1)]
     if variable.type == "list":
-        return [flag, *_items(text)]
+        words = (item if isinstance(item, str) else json.dumps(item) for item in items(text))
+        return [flag, *words]
     # One word, so that a value may start with a dash.
     return [f"{flag}={text}"]
 
 
-def _items(text: str) -> list[str]:
+def items(text: str) -> list[Any]:
     """A JSON list, a JSON object alone, or items between commas or spaces."""
-    if text.startswith("["):
-        return [item if isinstance(item, str) else json.dumps(item) for item in json.loads(text)]
-    return [text] if text.startswith("{") else text.replace(",", " ").split()
+    if text.startswith(("[", "{")):
+        value = json.loads(text)
+        return value if isinstance(value, list) else [value]
+    return text.replace(",", " ").split()

@@ -1,5 +1,7 @@
 """The endpoint's web application: both sides of RunPod's protocol over one queue."""
 
+from http import HTTPStatus
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -40,4 +42,7 @@ def _gone(request: Request, error: Exception) -> Response:
 def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
-    return json_response({"error": error.detail}, error.status_code, headers)
+    message = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"{message}. Jobs go to /run and /runsync, OpenAI's requests to /openai/v1/…"
+    return json_response({"error": message}, error.status_code, headers)

@@ -13,7 +13,14 @@ from starlette.types import Receive, Scope, Send
 from vllm_worker.endpoint.errors import HTTP_SERVER_ERROR, RequestError, openai_error
 from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.jobs import Job, JobTerms, Status
-from vllm_worker.endpoint.web import json_response, parse_json, read_body, while_connected
+from vllm_worker.endpoint.web import (
+    json_response,
+    parse_form,
+    parse_json,
+    read_body,
+    while_connected,
+)
+from vllm_worker.jobs import HEADERS
 
 # Not in the standard library: nginx's code for a request that was given up.
 CANCELLED_STATUS = 499
@@ -50,19 +57,26 @@ class OpenAIGateway:
     async def _job_input(self, request: Request) -> dict[str, Any]:
         """The job for a request: `openai_route` and `openai_input`, or the worker's generic form.
 
-        Raises RequestError: 400 not JSON, 413 too large, 415 a form.
+        Raises RequestError: 400 not JSON or no form, 413 too large.
         """
         route, method = _route(request), request.method
-        if request.headers.get("content-type", "").startswith("multipart/"):
-            message = "multipart bodies are not supported: a job is JSON"
-            raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, message)
-        text = await read_body(request, self._queue.limits.runsync_bytes)
-        body = parse_json(text) if text else None
-        if method == "GET" and not text:
-            return {"openai_route": route}
-        if method == "POST" and isinstance(body, dict) and body:
-            return {"openai_route": route, "openai_input": body}
-        return {"route": route, "method": method, "body": body}
+        content = await read_body(request, self._queue.limits.runsync_bytes)
+        headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
+        body: Any = None
+        kind = request.headers.get("content-type", "").lower()
+        if kind.startswith("multipart/form-data"):
+            body = await parse_form(request.headers, content)
+        elif content:
+            body = parse_json(content)
+        if method == "GET" and not content:
+            job: dict[str, Any] = {"openai_route": route}
+        elif method == "POST" and isinstance(body, dict) and body:
+            job = {"openai_route": route, "openai_input": body}
+        else:
+            job = {"route": route, "method": method, "body": body}
+        if headers:
+            job["openai_headers" if "openai_route" in job else "headers"] = headers
+        return job
 
     def _terms(self) -> JobTerms:
         limits = self._queue.limits
@@ -145,7 +159,7 @@ def _reported_failure(text: str) -> tuple[int, dict[str, Any]]:
 
 def _wants_stream(job_input: dict[str, Any]) -> bool:
     body = job_input.get("openai_input")
-    return isinstance(body, dict) and body.get("stream") is True
+    return isinstance(body, dict) and body.get("stream") in (True, "true")
 
 
 def _route(request: Request) -> str:

@@ -1,11 +1,14 @@
 """What both sides of the protocol need of HTTP: JSON in and out, limits, and gone clients."""
 
 import asyncio
+import base64
 import json
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
@@ -42,6 +45,39 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+
+
+async def parse_form(headers: Headers, body: bytes) -> dict[str, Any]:
+    """The fields of a multipart form; a file becomes `{"data": base64 text, "filename": name}`.
+
+    A field whose name ends in [] is a list; of another the last value counts.
+    Raises RequestError (400).
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(headers, stream(), max_files=1, max_part_size=len(body))
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError) as error:  # the latter from odd charsets
+        message = f"the body is not a form: {error}"
+        raise RequestError(HTTPStatus.BAD_REQUEST, message) from None
+    fields: dict[str, Any] = {}
+    try:
+        for name in form:
+            values = [await _form_value(value) for value in form.getlist(name)]
+            fields[name] = values if name.endswith("[]") else values[-1]
+    finally:
+        await form.close()
+    return fields
+
+
+async def _form_value(value: str | UploadFile) -> Any:
+    if isinstance(value, str):
+        return value
+    data = base64.b64encode(await value.read()).decode()
+    return {"data": data, "filename": value.filename or "file"}
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """The OpenAI gateway, asked by OpenAI's client and by plain HTTP."""
 
 import asyncio
+import base64
 import json
 
 import httpx
@@ -12,6 +13,8 @@ from vllm_worker.endpoint.limits import Limits
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 STREAM = {"stream": True}
+FORM_TYPE = "multipart/form-data; boundary=a"
+FORM = b'--a\r\nContent-Disposition: form-data; name="x"\r\n\r\ny\r\n--a--\r\n'
 
 
 def failure(code: int) -> dict[str, str]:
@@ -152,7 +155,10 @@ async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient):
     for code, request in (
         (400, {"content": b"{"}),
         (400, {"data": {"a": "form"}}),
-        (415, {"files": {"file": b"x"}}),
+        (400, {"content": b"--", "headers": {"content-type": "multipart/form-data"}}),
+        (400, {"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=a"}}),
+        (400, {"files": [("file", b"x"), ("file", b"y")]}),
+        (400, {"content": FORM, "headers": {"content-type": f"{FORM_TYPE}; charset=undefined"}}),
         (413, {"content": too_large}),
     ):
         answer = await client.post("openai/v1/x", **request)
@@ -238,3 +244,24 @@ async def test_a_client_that_goes_cancels_its_job(
     asking.cancel()
     assert await live_worker.stops() == [job["id"]]
     assert (await live.get(f"status/{job['id']}")).json()["status"] == "CANCELLED"
+
+
+async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorker):
+    fields = {"model": "m", "timestamp_granularities[]": ["word", "segment"], "stream": "false"}
+    request = {"data": fields, "files": {"file": ("talk.wav", b"\x00\xff" * 700_000)}}
+    answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/audio", **request)
+    body = job["input"]["openai_input"]
+    assert base64.b64decode(body["file"].pop("data")) == b"\x00\xff" * 700_000
+    assert body == fields | {"file": {"filename": "talk.wav"}}
+    answer.cancel()
+
+
+async def test_headers_that_vllm_knows_go_with_the_job(
+    client: httpx.AsyncClient, worker: FakeWorker
+):
+    headers = {"X-Request-Id": "mine", "Authorization": "Bearer secret"}
+    answer, job = await ask_step_by_step(
+        client, worker, "POST", "openai/v1/x", json={"a": 1}, headers=headers
+    )
+    assert job["input"]["openai_headers"] == {"x-request-id": "mine"}
+    answer.cancel()

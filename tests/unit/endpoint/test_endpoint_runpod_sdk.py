@@ -58,10 +58,10 @@ async def test_the_sdks_client(
     def use_without_worker() -> None:
         waiting = runpod_endpoint.run({"to": 1})
         assert waiting.status() == "IN_QUEUE"
-        assert waiting.cancel() == {"id": waiting.job_id, "status": "CANCELLED"}
+        assert waiting.cancel(timeout=30) == {"id": waiting.job_id, "status": "CANCELLED"}
         assert waiting.status() == "CANCELLED"
         runpod_endpoint.run({"to": 1})
-        assert runpod_endpoint.health()["jobs"]["inQueue"] == 1
+        assert runpod_endpoint.health(timeout=30)["jobs"]["inQueue"] == 1
         assert runpod_endpoint.purge_queue() == {"removed": 1, "status": "completed"}
 
     def use() -> None:
@@ -70,7 +70,7 @@ async def test_the_sdks_client(
         job = runpod_endpoint.run({"input": {"to": 2}})
         assert list(job.stream()) == expected
         assert job.output() == expected
-        assert runpod_endpoint.health()["jobs"]["completed"] == 2
+        assert runpod_endpoint.health(timeout=30)["jobs"]["completed"] == 2
 
     await asyncio.to_thread(use_without_worker)
     async with serving(live_worker, count):

@@ -1,0 +1,51 @@
+"""The limit: AsyncLLMEngine.generate in a bare loop, token by token, with nothing around it.
+
+Reads a number of streams per line, and answers each with a line of JSON.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import time
+
+import uvloop
+
+
+async def stream(llm, number: int, tokens: int) -> dict[str, float | list[float]]:
+    from vllm.renderers import TokenizeParams
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    params = SamplingParams(
+        max_tokens=tokens, ignore_eos=True, temperature=0, output_kind=RequestOutputKind.DELTA
+    )
+    begun = time.perf_counter()
+    lengths = TokenizeParams(max_total_tokens=llm.model_config.max_model_len)
+    parsed = parse_model_prompt(llm.model_config, "RunPod is")
+    (prompt,) = await llm.renderer.render_cmpl_async([parsed], lengths)
+    pieces = [
+        time.perf_counter() async for _ in llm.generate(prompt, params, f"raw-{begun}-{number}")
+    ]
+    return {"begun": begun, "pieces": pieces, "ended": time.perf_counter()}
+
+
+async def main(llm) -> None:
+    loop = asyncio.get_running_loop()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        streams, tokens = map(int, line.split())
+        answers = await asyncio.gather(*(stream(llm, n, tokens) for n in range(streams)))
+        sys.stdout.write(json.dumps(answers) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    from vllm_worker.configuration import load_configuration
+    from vllm_worker.engine import VLLMEngine
+    from vllm_worker.engine_args import parse_engine_args
+
+    engine = VLLMEngine(parse_engine_args(load_configuration(os.environ)))
+    uvloop.run(main(engine._llm))
+    engine.shutdown()

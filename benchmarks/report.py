@@ -1,0 +1,143 @@
+"""What a run says, as tables for docs/performance.md: `builder.generate` puts them there."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.figures import Figures
+from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, RESULTS, SYSTEMS
+
+Key = tuple[str, int, float, str]
+_KEY = ("kind", "streams", "latency", "system")
+"""The parts of a key; the latency is in seconds."""
+_ALLOWED_GAP_MS = 500 + 150
+"""STREAM_MAX_DELAY_MS by default, and what a burst of posts may take."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """One run."""
+
+    machine: dict[str, str]
+    rounds: int
+    medians: dict[Key, Figures]
+
+    def figures(self, kind: str, streams: int, system: str, latency: float = 0.0) -> Figures:
+        """The bare engine knows no kinds: its figures stand beside those of all."""
+        return self.medians[NATIVE if system == "raw" else kind, streams, latency, system]
+
+    def ratio(self, name: str, kind: str, streams: int, system: str) -> float:
+        """Ours to another system's."""
+        ours, other = (getattr(self.figures(kind, streams, s), name) for s in ("ours", system))
+        return float(ours / other)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound, and what was measured; both as multiples of `unit`."""
+
+    figure: str
+    bound: float
+    measured: float
+    unit: str
+    at_most: bool = False
+
+    @property
+    def met(self) -> bool:
+        return self.measured <= self.bound if self.at_most else self.measured >= self.bound
+
+    def row(self) -> str:
+        sign = "≤" if self.at_most else "≥"
+        missed = abs(self.measured / self.bound - 1)
+        verdict = "met" if self.met else f"**missed by {missed:.0%}**"
+        measured = f"{self.measured:.0f}" if self.unit == "ms" else f"{self.measured:.2f}"
+        return f"| {self.figure} | {sign} {self.bound:g} {self.unit} | {measured} | {verdict} |"
+
+
+def save(results: Results) -> None:
+    """Keeps them as the last whole run."""
+    rows = [
+        dict(zip(_KEY, key, strict=True)) | asdict(figures)
+        for key, figures in results.medians.items()
+    ]
+    content = {"machine": results.machine, "rounds": results.rounds, "medians": rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load() -> Results:
+    """The results of the last whole run."""
+    content: dict[str, Any] = json.loads(RESULTS.read_text())
+    medians = {}
+    for row in content["medians"]:
+        key = tuple(row.pop(name) for name in _KEY)
+        medians[key] = Figures(**row)
+    return Results(content["machine"], content["rounds"], medians)
+
+
+def targets(results: Results) -> Iterator[Target]:
+    """What the worker is meant to reach, against what it reached."""
+    ratio = results.ratio
+    for kind, proxy, raw in ((CHAT_STREAM, 1.5, 0.9), (NATIVE, 1.5, 0.95), (CHAT, 1.0, 0.9)):
+        speed = f"64 × {kind}, tokens/s"
+        yield Target(speed, proxy, ratio("tokens_per_s", kind, 64, "proxy"), "× proxy")
+        yield Target(speed, raw, ratio("tokens_per_s", kind, 64, "raw"), "× raw")
+    cpu = "64 × {}, CPU per 100,000 tokens"
+    for kind, system, bound in (
+        (CHAT_STREAM, "proxy", 0.25),
+        (NATIVE, "proxy", 0.12),
+        (NATIVE, "raw", 1.3),
+    ):
+        measured = ratio("cpu_per_100k", kind, 64, system)
+        yield Target(cpu.format(kind), bound, measured, f"× {system}", at_most=True)
+    for kind in (NATIVE, CHAT_STREAM):
+        first = ratio("first_p50", kind, 1, "proxy")
+        yield Target(f"1 × {kind}, first token p50", 0.2, first, "× proxy", at_most=True)
+        time = 1 / ratio("tokens_per_s", kind, 1, "proxy")
+        yield Target(f"1 × {kind}, total time", 0.9, time, "× proxy", at_most=True)
+        posts = ratio("posts", kind, 64, "proxy")
+        yield Target(f"64 × {kind}, POSTs", 0.1, posts, "× proxy", at_most=True)
+        gap = results.figures(kind, 64, "ours").gap_longest
+        yield Target(f"64 × {kind}, longest gap", _ALLOWED_GAP_MS, gap, "ms", at_most=True)
+        many, few = (results.figures(kind, n, "ours").tokens_per_s for n in (256, 64))
+        yield Target(f"256 × {kind}, tokens/s", 0.95, many / few, "× ours at 64")
+
+
+def targets_table(results: Results) -> str:
+    """Markdown, a row per target."""
+    lines = ["| figure | target | measured | |", "|---|---|---|---|"]
+    return "\n".join([*lines, *(target.row() for target in targets(results))])
+
+
+def table(medians: dict[Key, Figures]) -> str:
+    """Markdown, a row per load and system."""
+    lines = [
+        "| load | a POST takes | system | tokens/s | first ms p50 / p99 | gap ms p99 / longest "
+        "| POSTs | lag ms p99 / longest | CPU s per 100k | MB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (kind, streams, latency, name), f in sorted(medians.items(), key=_in_order):
+        delayed = f"+{1000 * latency:.0f} ms" if latency else ""
+        lines.append(
+            f"| {streams} × {kind} | {delayed} | {name} | {f.tokens_per_s:.0f} "
+            f"| {f.first_p50:.0f} / {f.first_p99:.0f} | {f.gap_p99:.0f} / {f.gap_longest:.0f} "
+            f"| {f.posts:.0f} | {f.lag_p99:.0f} / {f.lag_longest:.0f} "
+            f"| {f.cpu_per_100k:.1f} | {f.memory:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def summary(results: Results) -> str:
+    """All that docs/performance.md shows of a run."""
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    return (
+        f"Medians of {results.rounds} rounds. {machine}.\n\n"
+        f"{targets_table(results)}\n\n### All figures\n\n{table(results.medians)}\n"
+    )
+
+
+def _in_order(item: tuple[Key, Figures]) -> tuple[int, int, float, int]:
+    kind, streams, latency, system = item[0]
+    kinds = (NATIVE, CHAT_STREAM, CHAT)
+    return kinds.index(kind), streams, latency, SYSTEMS.index(system)

@@ -1,0 +1,82 @@
+"""What the log says of jobs: a line at the end of each, and a line a minute that adds them up.
+
+Nothing in them was written by a client.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+logger = logging.getLogger(__name__)
+
+_SUMMARY_S = 60
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """What becomes of one job. The engine counts its tokens, and times are in seconds."""
+
+    job_id: str
+    model: str
+    kind: str = "unreadable"
+    outcome: str = "cancelled"
+    """So it stays when the job ends before it has an answer."""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    begun: float = field(default_factory=time.monotonic)
+    first_token: float | None = None
+
+    def count_prompt(self, tokens: int, adapter: str | None) -> None:
+        self.input_tokens += tokens
+        self.model = adapter or self.model
+
+    def count_output(self, tokens: int) -> None:
+        if tokens and self.first_token is None:
+            self.first_token = time.monotonic() - self.begun
+        self.output_tokens += tokens
+
+    def __str__(self) -> str:
+        first = "" if self.first_token is None else f", first token after {self.first_token:.3f} s"
+        return (
+            f"job {self.job_id}: {self.kind}, model {self.model}, "
+            f"{self.input_tokens} tokens in, {self.output_tokens} out{first}, "
+            f"{time.monotonic() - self.begun:.3f} s in all, {self.outcome}"
+        )
+
+
+current_record: ContextVar[JobRecord | None] = ContextVar("current_record", default=None)
+"""The record of the job that is answered in this context."""
+
+
+class JobLog:
+    """Writes the lines."""
+
+    def __init__(self) -> None:
+        self._outcomes: Counter[str] = Counter()
+        self._tokens = [0, 0]
+
+    def end(self, record: JobRecord, cancelled: bool) -> None:
+        """The SDK is done with the job; it says by itself which outputs RunPod did not take."""
+        if cancelled:
+            record.outcome = "cancelled"
+        logger.info("%s", record)
+        self._outcomes[record.outcome] += 1
+        self._tokens[0] += record.input_tokens
+        self._tokens[1] += record.output_tokens
+
+    async def summarise(self) -> None:
+        """Runs for ever; silent while there is no work."""
+        while True:
+            await asyncio.sleep(_SUMMARY_S)
+            if self._outcomes:
+                outcomes = ", ".join(f"{n} {what}" for what, n in sorted(self._outcomes.items()))
+                logger.info(
+                    "jobs that ended in the last minute: %s; %d tokens in, %d out",
+                    outcomes,
+                    *self._tokens,
+                )
+                self._outcomes.clear()
+                self._tokens = [0, 0]

@@ -1,0 +1,69 @@
+"""How outputs reach RunPod: a result is posted until RunPod has it.
+
+Replaces one function of the SDK, which tries once: it asks aiohttp_retry for three tries, and for
+exceptions on every error status, which it does not name as worth another try.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import (
+    ClientConnectionError,
+    ClientError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientTimeout,
+)
+from aiohttp_retry import ExponentialRetry, RetryClient
+from runpod.serverless.modules import rp_http
+
+
+async def _read(response: ClientResponse) -> bool:
+    """Whether an answer that is no error will do. Raises when it comes in half."""
+    await response.read()
+    return True
+
+
+_WORTH_ANOTHER_TRY: dict[str, Any] = {
+    "statuses": {408, 429},  # beside every 5xx
+    "exceptions": {ClientConnectionError, ClientPayloadError, TimeoutError},
+    "evaluate_response_callback": _read,
+}
+_RESULT = ExponentialRetry(attempts=1000, max_timeout=10, **_WORTH_ANOTHER_TRY)
+_RESULT_S = 600
+"""Without its result a job is lost."""
+_PIECE = ExponentialRetry(attempts=3, **_WORTH_ANOTHER_TRY)
+_PIECE_S = 30
+"""The pieces after it wait, and the result brings its text once more."""
+_ONE_TRY = ClientTimeout(total=120)
+_HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
+
+_quiet = logging.getLogger(f"{__name__}.tries")
+_quiet.setLevel(logging.WARNING)  # aiohttp_retry names no job; the SDK logs what is lost
+
+
+def install() -> None:
+    """Has the SDK post by this module."""
+    rp_http._transmit = transmit
+
+
+async def transmit(session: Any, url: str, body: str) -> None:
+    """Posts a result or a piece. Raises aiohttp's ClientError, which the SDK logs with the job.
+
+    A piece may arrive twice, when the connection broke after RunPod had read it.
+    """
+    # The SDK sets the job's id on the session that all jobs share: by the next try it is another's.
+    headers = _HEADERS | {"X-Request-ID": session.headers.get("X-Request-ID", "")}
+    is_result = url.startswith(rp_http.JOB_DONE_URL.partition("$ID")[0])
+    retry, limit = (_RESULT, _RESULT_S) if is_result else (_PIECE, _PIECE_S)
+    client = RetryClient(session, retry_options=retry, logger=_quiet)
+    try:
+        async with (
+            asyncio.timeout(limit),
+            client.post(url, data=body, headers=headers, timeout=_ONE_TRY) as response,
+        ):
+            response.raise_for_status()
+            await response.read()
+    except TimeoutError:
+        raise ClientError("RunPod did not answer in time") from None

@@ -1,0 +1,26 @@
+"""What the log says of a job that a real engine answered."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.engine.asking import CHAT, COMPLETIONS, NATIVE, ask
+from vllm_worker.engine import VLLMEngine
+
+
+@pytest.mark.parametrize("form", [CHAT, COMPLETIONS, NATIVE])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_engine_counts_for_the_log(
+    engine: VLLMEngine, form: str, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    logging.getLogger("vllm_worker").propagate = True
+
+    parameters = {"max_tokens": 7, "ignore_eos": True}
+    tokens_in = (await ask(engine, form, **parameters)).input_tokens
+    caplog.clear()
+    await asyncio.create_task(ask(engine, form, **parameters, stream=stream))
+    await asyncio.sleep(0)  # the line is written when the task has ended
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "vllm_worker.job_log"]
+    assert f"{tokens_in} tokens in, 7 out, first token after " in line

@@ -1,0 +1,47 @@
+"""The benchmark's figures, from a load whose times are known."""
+
+import os
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from benchmarks.figures import Figures, measure, median
+from benchmarks.platform import Answer
+from benchmarks.systems import CHAT_STREAM, NATIVE, Case, System
+
+
+async def test_figures_of_a_known_load(tmp_path: Path) -> None:
+    platform = SimpleNamespace(posts=5)
+
+    async def ask_all(case: Case) -> list[Answer]:
+        platform.posts += 6
+        return [Answer(10.0, [10.1, 10.2, 11.0], 12.0), Answer(10.0, [10.3, 10.4, 10.5], 11.0)]
+
+    lags = tmp_path / "lag"
+    ticks = [(9.9, 9.0), (10.5, 0.002), (11.5, 0.03), (12.1, 9.0)]  # the outer ones not in the load
+    lags.write_bytes(b"".join(struct.pack("dd", *tick) for tick in ticks))
+    system = System("ours", [psutil.Process(os.getpid())], ask_all, platform, lags)
+    figures = await measure(system, Case(NATIVE, streams=2, latency=0.0, tokens=100))
+    assert figures.tokens_per_s == pytest.approx(100)
+    assert figures.first_p50 == pytest.approx(200)
+    assert figures.first_p99 == pytest.approx(300)
+    assert figures.gap_longest == figures.gap_p99 == pytest.approx(800)
+    assert figures.posts == 6
+    assert figures.lag_p99 == figures.lag_longest == pytest.approx(30)
+    assert figures.memory > 1
+
+
+def test_a_median_is_taken_figure_by_figure() -> None:
+    rounds = [Figures(*[float(n + i) for i in range(10)]) for n in (30, 10, 20)]
+    assert median(rounds) == rounds[2]
+
+
+def test_a_case_asks_for_the_same_in_every_form() -> None:
+    chat = Case(CHAT_STREAM, 1, 0.0, 7)
+    assert chat.job == {"openai_route": chat.route, "openai_input": chat.body}
+    native = Case(NATIVE, 1, 0.0, 7)
+    assert native.body.items() >= native.job["sampling_params"].items()
+    assert native.body["prompt"] == native.job["prompt"]
