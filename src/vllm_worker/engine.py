@@ -27,6 +27,8 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from vllm_worker import asgi, engine_adapters, engine_numbers, engine_pace
 from vllm_worker.engine_beams import Beams, requested_selection
+from vllm_worker.engine_failures import start_failure
+from vllm_worker.engine_log import EngineLog
 from vllm_worker.engine_media import guard_media
 from vllm_worker.engine_pace import requested_pace
 from vllm_worker.engine_sampling import named, sampling_params
@@ -36,7 +38,6 @@ from vllm_worker.errors import (
     EngineDead,
     EngineFailure,
     JobError,
-    StartFailure,
     VLLMError,
 )
 from vllm_worker.interface import Delta, VLLMRequest
@@ -57,6 +58,7 @@ class VLLMEngine:
         StartFailure where the model is not to be had or the engine does not start.
         """
         self._arguments = arguments
+        self._log = EngineLog(arguments)
         guard_media()
         engine_pace.install()
         engine_numbers.install()
@@ -70,7 +72,8 @@ class VLLMEngine:
         except ValueError as error:
             raise ConfigurationError([_without_links(error)]) from None
         except Exception as error:
-            raise StartFailure(f"the model's configuration cannot be read: {error}") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise start_failure("the model's configuration cannot be read", reason) from error
         engine_adapters.check(arguments.lora_modules or (), config.model_config.hf_config)
         try:
             self._llm = AsyncLLMEngine.from_vllm_config(
@@ -80,7 +83,8 @@ class VLLMEngine:
                 disable_log_stats=arguments.disable_log_stats,
             )
         except Exception as error:
-            raise StartFailure(f"the engine could not be built: {error}") from error
+            reason = self._log.first_error() or f"{type(error).__name__}: {error}"
+            raise start_failure("the engine could not be built", reason) from error
         self._app: Any = None
         self._generates = False
         self._given_up = False
@@ -167,6 +171,7 @@ class VLLMEngine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+        self._log.close()
 
     async def _adapter(self, model: str | None) -> LoRARequest | None:
         """The adapter of this name; None for the model itself, by any of its names or by none.

@@ -11,6 +11,7 @@ WorkerError
     ├── TooLarge              413, the job or its output is over a limit
     ├── EngineFailure         500, the engine could not finish this job
     ├── EngineDead            503, the engine is gone and the worker with it
+    ├── ShuttingDown          503, the worker ends before this job is done
     └── VLLMError             an error body of vLLM's own, passed through with its status
 """
 
@@ -115,14 +116,27 @@ class EngineFailure(JobError):
     """The engine failed at this job and may serve the next one."""
 
 
-class EngineDead(JobError):
-    """The engine is gone. Another worker can do the job, so the status asks for a retry."""
+class _WorkerGone(JobError):
+    """Another worker can do the job, so the status asks for a retry."""
 
     code = 503
     type = "ServiceUnavailableError"
+    why = ""
 
     def __init__(self) -> None:
-        super().__init__("The engine of this worker has died. Please send the job again.")
+        super().__init__(f"{self.why} Please send the job again.")
+
+
+class EngineDead(_WorkerGone):
+    """The engine is gone, and the worker with it."""
+
+    why = "The engine of this worker has died."
+
+
+class ShuttingDown(_WorkerGone):
+    """RunPod has ended this worker, and the time in which jobs may finish is over."""
+
+    why = "This worker was shut down before the job was done."
 
 
 class VLLMError(JobError):

@@ -6,9 +6,11 @@ Nothing in them was written by a client.
 import asyncio
 import logging
 import time
+import traceback
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
@@ -80,3 +82,12 @@ class JobLog:
                 )
                 self._outcomes.clear()
                 self._tokens = [0, 0]
+
+
+def place(error: BaseException) -> str:
+    """The kind of an error and where it came from, without its text, which may quote a prompt."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return type(error).__name__
+    last = frames[-1]
+    return f"{type(error).__name__} in {last.name} ({Path(last.filename).name}:{last.lineno})"

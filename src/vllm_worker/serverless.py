@@ -52,7 +52,8 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
     """Serves jobs until SIGTERM or SIGINT, then returns when the jobs in flight are done.
 
     Raises StartFailure when the worker could not start, SystemExit with code 1 when its engine
-    died, and ConfigurationError for a mode of the SDK in which the engine would never start.
+    died and with 0 when jobs did not finish in time, and ConfigurationError for a mode of the SDK
+    in which the engine would never start.
     """
     if modes := {"--test_input", "--rp_serve_api"} & {word.split("=")[0] for word in sys.argv}:
         local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
@@ -78,6 +79,9 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
         if isinstance(end.__cause__, StartFailure):
             raise end.__cause__ from None
         raise
+    # The SDK may have been done before `live` was.
+    if worker.exit_code:
+        raise SystemExit(worker.exit_code)
 
 
 class Concurrency:
@@ -94,14 +98,16 @@ class Concurrency:
 
     def __call__(self, current: int) -> int:
         if self._life is None:
+            loop = asyncio.get_running_loop()
             also_on_shutdown(self._close_queue)
-            self._life = asyncio.get_running_loop().create_task(live(self._worker))
+            also_on_shutdown(lambda: loop.call_soon_threadsafe(self._worker.shut_down))
+            self._life = loop.create_task(live(self._worker))
             # It ends the loop by SystemExit; nobody is left to be told so.
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
         return self._worker.settings.max_concurrency if self._worker.ready else 0
 
 
-def also_on_shutdown(call: Callable[[], None]) -> None:
+def also_on_shutdown(call: Callable[[], object]) -> None:
     """Has the SDK's handlers of SIGTERM and SIGINT call this as well."""
     for number in (signal.SIGTERM, signal.SIGINT):
         the_sdks = signal.getsignal(number)
@@ -124,9 +130,8 @@ async def live(worker: Worker) -> None:
         reason = f"{type(error).__name__}: {error}"
         raise SystemExit(1) from StartFailure(f"the worker could not start: {reason}")
     log_ready("ready for jobs")
-    await worker.wait_for_death()
-    logger.error("the engine has died: answering the jobs in flight, then ending with code 1")
+    await worker.wait_for_end()
     # The SDK stops taking jobs, and goes on with those that it has.
     signal.raise_signal(signal.SIGTERM)
     await worker.last_answers()
-    raise SystemExit(1)
+    raise SystemExit(worker.exit_code)

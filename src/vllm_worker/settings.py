@@ -38,6 +38,7 @@ class Settings(BaseModel):
     audio_max_bytes: Annotated[int, Field(ge=1)] = 25 * 1024**2
     audio_fetch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
     max_output_bytes: Annotated[int, Field(ge=1)] = 20_000_000
+    shutdown_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     raw_openai_output: bool = True
     openai_served_model_name_override: str | None = None

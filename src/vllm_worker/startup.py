@@ -31,7 +31,9 @@ def ctrl_c_kept_from_children() -> Iterator[None]:
     They inherit that this thread blocks it, whatever handlers they set. An idle thread goes on
     receiving it for this process, in which Ctrl-C works as ever.
     """
-    # Starting this helper of multiprocessing's unblocks SIGINT, so it comes before the block.
+    # This helper of multiprocessing removes shared memory that vLLM leaves, and complains about it.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    # Starting it unblocks SIGINT, so it comes before the block.
     resource_tracker.ensure_running()
     threading.Thread(target=threading.Event().wait, daemon=True, name="receives signals").start()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-import traceback
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from vllm_worker import native_route, openai_route
 from vllm_worker.allowed_routes import name_of
-from vllm_worker.errors import EngineDead, EngineFailure, JobError, TooLarge
+from vllm_worker.errors import EngineDead, EngineFailure, JobError, ShuttingDown, TooLarge
 from vllm_worker.interface import Engine
-from vllm_worker.job_log import JobLog, JobRecord, current_record
+from vllm_worker.job_log import JobLog, JobRecord, current_record, place
 from vllm_worker.jobs import NativeJob, parse_job
 from vllm_worker.settings import Settings
 from vllm_worker.startup import step
@@ -24,7 +22,7 @@ logger = logging.getLogger(__name__)
 _DEATH_CHECK_S = 0.25
 _PING_S = 1.0
 _LAST_ANSWERS_S = 5.0
-"""How long the answers to the last jobs may take to be posted once the engine is dead."""
+"""How long the answers to the last jobs may take to be posted at a worker's sudden end."""
 
 _TOO_LARGE = (
     "The output of this job is larger than {:,} bytes, which is all that RunPod takes "
@@ -42,6 +40,10 @@ class Worker:
         self._jobs: set[asyncio.Task[Any]] = set()
         self._log = JobLog()
         self._summary: asyncio.Task[None] | None = None
+        self.exit_code = 0
+        """Of the process; 1 when the engine has died."""
+        self._shutting_down = False
+        self._grace_is_over = False
 
     async def start(self) -> None:
         """Gets the engine ready in this event loop. Jobs may come when it returns."""
@@ -68,6 +70,8 @@ class Worker:
         current_record.set(record)
         self._remember_current_task(record)
         try:
+            if self._engine.dead:
+                raise EngineDead
             async with aclosing(self._answer(job, record)) as outputs:
                 room = self.settings.max_output_bytes
                 async for output in outputs:
@@ -83,16 +87,36 @@ class Worker:
             failure.__cause__ = error
             yield self._failure(record, failure).as_output()
 
-    async def wait_for_death(self) -> None:
-        """Returns when the engine is dead, or has not answered for too long while jobs wait."""
+    def shut_down(self) -> None:
+        """Gives the jobs in flight SHUTDOWN_GRACE_S to finish; called again, ends them at once."""
+        if self._shutting_down:
+            self._grace_is_over = True
+            return
+        self._shutting_down = True
+        asyncio.get_running_loop().call_later(self.settings.shutdown_grace_s, self.shut_down)
+
+    async def wait_for_end(self) -> None:
+        """Returns when the process has to end although jobs may be in flight, which fail from now.
+
+        That is when the engine is dead, has not answered for too long while jobs wait, or when the
+        jobs have had their time since `shut_down`.
+        """
         pinging = asyncio.create_task(self._until_stalled())
         try:
             # vLLM offers a flag, not an event.
-            while not self._engine.dead and not pinging.done():  # noqa: ASYNC110
+            while not (self._engine.dead or self._grace_is_over):  # noqa: ASYNC110
                 await asyncio.sleep(_DEATH_CHECK_S)
         finally:
             pinging.cancel()
             await asyncio.gather(pinging, return_exceptions=True)
+        if not self._grace_is_over:
+            logger.error("the engine has died: answering the jobs in flight, then ending")
+            self.exit_code = 1
+            return
+        logger.warning(
+            "no more time to finish (SHUTDOWN_GRACE_S): failing %d jobs", len(self._jobs)
+        )
+        self._engine.give_up()
 
     async def _until_stalled(self) -> None:
         """Gives the engine up when it does not answer in time."""
@@ -108,7 +132,7 @@ class Worker:
                 logger.error("no answer from the engine for %g s (ENGINE_STALL_TIMEOUT_S)", limit)
                 break
             except Exception as error:
-                logger.error("the engine cannot be asked: %s", _place(error))
+                logger.error("the engine cannot be asked: %s", place(error))
                 break
         self._engine.give_up()
 
@@ -135,9 +159,9 @@ class Worker:
     def _failure(self, record: JobRecord, error: JobError) -> JobError:
         """What the client is told; what is not the client's mistake is logged as well."""
         if error.code >= 500:
-            logger.error("job %s failed: %s", record.job_id, _place(error.__cause__ or error))
+            logger.error("job %s failed: %s", record.job_id, place(error.__cause__ or error))
             if self._engine.dead:
-                error = EngineDead()
+                error = ShuttingDown() if self._grace_is_over else EngineDead()
         record.outcome = f"failed with {error.code}"
         return error
 
@@ -153,12 +177,3 @@ def _size(output: Any) -> int:
     """At most so many bytes when the SDK has written it, with spaces after commas and colons."""
     encoded = msgspec.json.encode(output)
     return len(encoded) + encoded.count(b",") + encoded.count(b":") + len(", ")
-
-
-def _place(error: BaseException) -> str:
-    """The kind of an error and where it came from, without its text, which may quote a prompt."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return type(error).__name__
-    last = frames[-1]
-    return f"{type(error).__name__} in {last.name} ({Path(last.filename).name}:{last.lineno})"

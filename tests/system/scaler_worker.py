@@ -5,6 +5,7 @@ each word, and how many words there are if more than one.
 """
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator
@@ -12,6 +13,7 @@ from typing import Any
 
 from tests.fake_engine import FakeEngine
 from vllm_worker import scaler
+from vllm_worker.errors import EngineDead
 from vllm_worker.interface import Delta
 from vllm_worker.jobs import NativeJob
 from vllm_worker.serverless import run
@@ -26,12 +28,24 @@ def say(line: str) -> None:
 
 
 class SleepingEngine(FakeEngine):
+    """Sleeps until it is given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given_up = asyncio.Event()
+
+    def give_up(self) -> None:
+        super().give_up()
+        self.given_up.set()
+
     async def generate(self, job: NativeJob, *_: Any) -> AsyncGenerator[Delta]:
         say("begins")
         try:
             seconds, _, words = (job.prompt or "0").partition(" ")
             for left in reversed(range(int(words or 1))):
-                await asyncio.sleep(float(seconds))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.given_up.wait(), float(seconds))
+                    raise EngineDead
                 yield Delta(0, ["done"], 1, 1, None if left else "stop")
         finally:
             say("ends")

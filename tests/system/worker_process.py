@@ -80,9 +80,18 @@ class WorkerProcess:
 
     def engine_core(self) -> psutil.Process:
         """The process of vLLM's engine core."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        (core,) = [child for child in children if "EngineCore" in child.name()]
+        (core,) = [child for child in self.family() if "EngineCore" in child.name()]
         return core
+
+    def family(self) -> list[psutil.Process]:
+        """The processes that the worker has started, and those that they have."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def shared_memory(self) -> set[Path]:
+        """The shared memory that the worker's processes have in use."""
+        processes = [psutil.Process(self.process.pid), *self.family()]
+        maps = {Path(each.path) for process in processes for each in process.memory_maps()}
+        return {path for path in maps if path.is_relative_to("/dev/shm")}
 
     def exit_code(self, timeout: float = 60) -> int:
         code = self.process.wait(timeout)

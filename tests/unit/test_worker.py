@@ -101,7 +101,7 @@ async def test_an_engine_that_does_not_answer_is_given_up_when_jobs_wait(
     engine = FakeEngine(words("a"), pause=60)
     engine.silence = 60
     subject = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "0.05"}), engine)
-    death = asyncio.create_task(subject.wait_for_death())
+    death = asyncio.create_task(subject.wait_for_end())
     await asyncio.sleep(0.4)
     assert not death.done()  # nobody waits
     job = asyncio.create_task(outputs(subject, {"prompt": "x"}))

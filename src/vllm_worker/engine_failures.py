@@ -1,0 +1,41 @@
+"""Why an engine did not start, and what to change, in one line."""
+
+import re
+
+from vllm_worker.errors import StartFailure
+
+_ADVICE = {
+    r"available KV cache memory|No available memory for the cache": (
+        "The context does not fit into the KV cache: lower MAX_MODEL_LEN, raise "
+        "GPU_MEMORY_UTILIZATION or KV_CACHE_MEMORY_BYTES, or set KV_CACHE_DTYPE=fp8."
+    ),
+    r"out of memory|OutOfMemory|can't allocate memory|not enough memory|MemoryError|Free memory on"
+    r"|Available memory on node|-9\}": (
+        "There is not enough memory: take a larger GPU or more of them, a quantized model, or a "
+        "lower MAX_MODEL_LEN, MAX_NUM_SEQS, KV_CACHE_MEMORY_BYTES or GPU_MEMORY_UTILIZATION."
+    ),
+    r"[Gg]ated|\b40[13]\b|restricted|awaiting a review": (
+        "Hugging Face gives no access: set HF_TOKEN to a token of an account that may read it."
+    ),
+    r"RepositoryNotFound|Repository Not Found|RevisionNotFound|\b404\b|valid model identifier": (
+        "Hugging Face has no such model, or not for this account: check MODEL_NAME and "
+        "MODEL_REVISION, and HF_TOKEN if it is private."
+    ),
+    r"couldn't connect|offline|LocalEntryNotFound|Connection|Max retries": (
+        "The model is in no folder or cache here and Hugging Face cannot be reached: check "
+        "MODEL_NAME, BASE_PATH and the network."
+    ),
+    r"No space left": "The disk is full: give the worker a larger one, or a network volume.",
+}
+"""What vLLM's and Hugging Face's reasons contain → what to change. The first that fits is given."""
+
+_LONGEST = 600
+
+
+def start_failure(what: str, reason: str) -> StartFailure:
+    """The failure, from `what` was being done and the reason that vLLM gave."""
+    advice = next((text for sign, text in _ADVICE.items() if re.search(sign, reason)), "")
+    reason = " ".join(reason.split())
+    if len(reason) > _LONGEST:
+        reason = f"{reason[:_LONGEST]} …"
+    return StartFailure(f"{what}: {reason.rstrip('. ')}. {advice}".rstrip())
