@@ -10,7 +10,7 @@ _ADVICE = {
         "GPU_MEMORY_UTILIZATION or KV_CACHE_MEMORY_BYTES, or set KV_CACHE_DTYPE=fp8."
     ),
     r"out of memory|OutOfMemory|can't allocate memory|not enough memory|MemoryError|Free memory on"
-    r"|Available memory on node|-9\}": (
+    r"|Available memory on node": (
         "There is not enough memory: take a larger GPU or more of them, a quantized model, or a "
         "lower MAX_MODEL_LEN, MAX_NUM_SEQS, KV_CACHE_MEMORY_BYTES or GPU_MEMORY_UTILIZATION."
     ),
@@ -26,6 +26,10 @@ _ADVICE = {
         "MODEL_NAME, BASE_PATH and the network."
     ),
     r"No space left": "The disk is full: give the worker a larger one, or a network volume.",
+    r"Engine core initialization failed": (
+        "A process of the engine has ended and left no reason, as when it is killed because "
+        "main memory has run out."
+    ),
 }
 """What vLLM's and Hugging Face's reasons contain → what to change. The first that fits is given."""
 

@@ -17,7 +17,10 @@ from tests.system.worker_process import WorkerProcess, running_worker
 LONG = {"max_tokens": 1900, "ignore_eos": True}
 
 
-def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1() -> None:
+@pytest.mark.parametrize("victim", ["EngineCore", "VLLM::Worker"])
+def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1(
+    victim: str,
+) -> None:
     with (
         running_endpoint() as endpoint,
         running_worker(endpoint.environment) as worker,
@@ -35,7 +38,7 @@ def test_when_the_engine_dies_every_job_is_answered_and_the_process_ends_with_1(
         ids = [client.post("/run", json={"input": job}).json()["id"] for job in inputs]
         eventually(lambda: client.get("/health").json()["jobs"]["inProgress"] == len(inputs))
         time.sleep(0.5)  # all four are generating
-        worker.engine_core().send_signal(signal.SIGKILL)
+        worker.child(victim).send_signal(signal.SIGKILL)
         killed = time.monotonic()
         assert worker.exit_code(timeout=10) == 1, worker.log
         assert time.monotonic() - killed < 10
@@ -54,7 +57,7 @@ def test_when_the_engine_hangs_its_jobs_are_answered_and_the_process_ends_with_1
         job = {"input": {"prompt": "x", "stream": True, "sampling_params": LONG}}
         job_id = client.post("/run", json=job).json()["id"]
         eventually(lambda: status(client, job_id) == "IN_PROGRESS")
-        core = worker.engine_core()
+        core = worker.child("EngineCore")
         core.send_signal(signal.SIGSTOP)
         worker.wait_for("no answer from the engine for 4 s", timeout=30)
         noticed = time.monotonic()

@@ -78,10 +78,10 @@ class WorkerProcess:
         """As a terminal does: every process of the worker gets SIGINT."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def engine_core(self) -> psutil.Process:
-        """The process of vLLM's engine core."""
-        (core,) = [child for child in self.family() if "EngineCore" in child.name()]
-        return core
+    def child(self, name: str) -> psutil.Process:
+        """The one process of the worker with this in its name; vLLM names its own."""
+        (child,) = [child for child in self.family() if name in child.name()]
+        return child
 
     def family(self) -> list[psutil.Process]:
         """The processes that the worker has started, and those that they have."""

@@ -11,7 +11,7 @@ from vllm_worker.engine_failures import start_failure
         ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "not enough memory"),
         ("ValueError: Free memory on device cuda:0 (3/24 GiB) on startup is less than desired",
          "not enough memory"),
-        ("RuntimeError: Failed core proc(s): {'EngineCore': -9}", "not enough memory"),
+        ("RuntimeError: Engine core initialization failed. Failed core proc(s): {}", "is killed"),
         ("OSError: You are trying to access a gated repo.", "set HF_TOKEN"),
         ("OSError: x/y is not a local folder and is not a valid model identifier", "MODEL_NAME"),
         ("RevisionNotFoundError: 404 Client Error", "MODEL_REVISION"),
