@@ -33,7 +33,7 @@ def main() -> None:
         built = f"engine built for {settings.served_model_names[0]}"
         # At Ctrl-C the engine must go on: it still has jobs to finish.
         with step(built), ctrl_c_kept_from_children():
-            engine = VLLMEngine(arguments)
+            engine = VLLMEngine(arguments, settings.constraint_limits)
         try:
             run(Worker(settings, engine), close_queue)
         finally:

@@ -25,7 +25,8 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from vllm_worker import asgi, engine_adapters, engine_numbers, engine_pace
+from vllm_worker import asgi, engine_adapters, engine_constraints, engine_numbers, engine_pace
+from vllm_worker.constraints import Limits
 from vllm_worker.engine_beams import Beams, requested_selection
 from vllm_worker.engine_failures import start_failure
 from vllm_worker.engine_log import EngineLog
@@ -51,8 +52,9 @@ _CONTEXT = UsageContext.OPENAI_API_SERVER
 class VLLMEngine:
     """Satisfies `interface.Engine`. Build it before the event loop, start it inside."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        """Loads the model, which takes its time; `arguments` are those of `vllm serve`.
+    def __init__(self, arguments: argparse.Namespace, limits: Limits | None = None) -> None:
+        """Loads the model, which takes its time; `arguments` are those of `vllm serve`, `limits`
+        those of what an output has to follow.
 
         Raises ConfigurationError where vLLM finds that values contradict each other or the model,
         StartFailure where the model is not to be had or the engine does not start.
@@ -62,6 +64,7 @@ class VLLMEngine:
         guard_media()
         engine_pace.install()
         engine_numbers.install()
+        engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
         arguments.api_key = [""]
         try:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from vllm_worker.batching import Schedule
+from vllm_worker.constraints import Limits
 from vllm_worker.errors import ConfigurationError
 
 DEMO_MODEL = "demo"
@@ -39,6 +40,8 @@ class Settings(BaseModel):
     audio_fetch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
     max_output_bytes: Annotated[int, Field(ge=1)] = 20_000_000
     shutdown_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    structured_output_max_bytes: Size = Limits().size
+    structured_output_max_repeats: Size = Limits().repeats
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     raw_openai_output: bool = True
     openai_served_model_name_override: str | None = None
@@ -80,6 +83,11 @@ class Settings(BaseModel):
             self.default_batch_size,
             self.default_batch_size_growth_factor,
         )
+
+    @property
+    def constraint_limits(self) -> Limits:
+        """How large a schema, regular expression or grammar of a request may be."""
+        return Limits(self.structured_output_max_bytes, self.structured_output_max_repeats)
 
     @property
     def max_delay(self) -> float:

@@ -1,0 +1,92 @@
+"""Limits on what an output has to follow: schemas, regular expressions, grammars, choices.
+
+The engine compiles them, and some take it minutes: what those have in common was measured on
+xgrammar, which compiles in the cube of the optional parts that follow each other.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+_UNBOUNDED = 40
+"""What ?, * and + count as."""
+_ENOUGH = 10**9
+_TOKEN = re.compile(
+    r"""\\. | \[(?:\\.|[^\]\\])*\] | (?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>))?) | (?P<close>\))
+    | \{(?P<least>\d+)(?P<to>,?)(?P<most>\d*)\} | (?P<star>[?*+]) | .""",
+    re.VERBOSE | re.DOTALL,
+)
+_QUOTED = re.compile(r'"(?:\\.|[^"\\\n])*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`size` in bytes of JSON, `repeats` as counted by `repeats`."""
+
+    size: int = 128 * 1024
+    repeats: int = 10_000
+
+    def mistake(self, constraint: Any) -> str | None:
+        """What is too large in `constraint`, vLLM's StructuredOutputsParams; None if nothing is."""
+        spec = constraint.json or constraint.structural_tag
+        given = spec, constraint.regex, constraint.grammar, constraint.choice
+        size = sum(len(json.dumps(part)) for part in given if part)
+        if size > self.size:
+            return f"has {size:,} bytes, more than {self.size:,} (STRUCTURED_OUTPUT_MAX_BYTES)"
+        patterns = [*_patterns(spec), constraint.regex or ""]
+        count = sum(map(repeats, patterns)) + grammar_repeats(constraint.grammar or "")
+        if count > self.repeats:
+            return (
+                f"repeats its parts {count:,} times, more than {self.repeats:,} "
+                "(STRUCTURED_OUTPUT_MAX_REPEATS): {2,9} counts as 9, nested ones multiply, and "
+                f"?, * and + count as {_UNBOUNDED}"
+            )
+        return None
+
+
+def repeats(pattern: str) -> int:
+    """How often a regular expression repeats its parts: {2,9} counts as 9, nested ones multiply."""
+    levels, last = [0], 0
+    for token in _TOKEN.finditer(pattern):
+        if token["open"]:
+            levels.append(0)
+        elif token["close"]:
+            last = levels.pop() if len(levels) > 1 else 0
+            levels[-1] += last
+        elif token["star"] or token["least"]:
+            times = int(token["most"] or token["least"] or 1)
+            open_end = token["star"] or (token["to"] and not token["most"])
+            quantified = min((_UNBOUNDED if open_end else times) + last * times, _ENOUGH)
+            levels[-1] += quantified - last
+            last = quantified
+        else:
+            last = 0
+    return sum(levels)
+
+
+def grammar_repeats(grammar: str) -> int:
+    """The same for a grammar, where a long sequence counts as one of optional parts."""
+    symbols = _QUOTED.sub("x", grammar)
+    longest = max(len(part.split()) for part in re.split(r"\||::=|:", symbols))
+    return max(repeats(symbols), longest * _UNBOUNDED)
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    """The regular expressions in a JSON schema or a structural tag, which may be JSON texts."""
+    if isinstance(schema, str):
+        with suppress(ValueError, RecursionError):  # vLLM says what is wrong with it
+            yield from _patterns(json.loads(schema))
+        return
+    rest = [schema]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            rest += value.values()
+            named = value.get("patternProperties")
+            found = [value.get("pattern"), *(named if isinstance(named, dict) else ())]
+            yield from (text for text in found if isinstance(text, str))

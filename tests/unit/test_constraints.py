@@ -1,0 +1,68 @@
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vllm_worker.constraints import Limits, grammar_repeats, repeats
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("abc", 0),
+        ("a{2,9}", 9),
+        ("[a-z]{3}", 3),
+        ("(a{10}b){10}", 110),
+        ("(?:a{10}b){10}c{5}", 115),
+        ("((a{10}){10}){10}", 1110),
+        ("a?b*c+", 120),
+        ("(a*b)*", 80),
+        ("a{2,}", 40),
+        (r"\(\?\*\{2,9\}[?*+(]", 0),
+        (r"(?=a)(?<name>b){3}", 3),
+        ("a{x}", 0),
+        (")))(((", 0),
+        ("(" * 5000 + "a" + "){1000}" * 5000, 10**9),
+    ],
+)
+def test_how_often_a_regular_expression_repeats(pattern: str, count: int) -> None:
+    assert repeats(pattern) == count
+
+
+def test_a_grammar_s_sequences_count_and_its_quoted_texts_do_not() -> None:
+    assert grammar_repeats('root ::= "(a|b)**" "c"') == 80
+    assert grammar_repeats('root ::= ("a" "b"?){10}') == 410
+    assert grammar_repeats("root ::= " + "a " * 300 + '\na ::= "" | "x"') > 10_000
+
+
+def given(**constraint: Any) -> Any:
+    return SimpleNamespace(
+        **{"json": None, "structural_tag": None, "regex": None, "grammar": None, "choice": None}
+        | constraint
+    )
+
+
+PATTERNS = {"properties": {f"p{i}": {"pattern": "^[a-z]{1,1000}$"} for i in range(20)}}
+
+
+@pytest.mark.parametrize(
+    ("constraint", "says"),
+    [
+        (given(json={"enum": ["value"] * 20_000}), "180,010 bytes, more than 131,072"),
+        (given(choice=["value"] * 20_000), "more than 131,072 (STRUCTURED_OUTPUT_MAX_BYTES)"),
+        (given(regex="a?" * 300), "12,000 times, more than 10,000 (STRUCTURED_OUTPUT_MAX_REPEATS)"),
+        (given(grammar='root ::= ("a"{1,200}){1,200}'), "40,200 times"),
+        (given(json=PATTERNS), "20,000 times"),
+        (given(json=json.dumps(PATTERNS)), "20,000 times"),
+        (given(json={"patternProperties": {"(a{1,200}){1,200}": {}}}), "40,200 times"),
+        (given(structural_tag=json.dumps({"format": [PATTERNS]})), "20,000 times"),
+        (given(json={"pattern": "^[0-9]{4}-[0-9]{2}$", "enum": ["a"] * 500}), None),
+        (given(json="{broken"), None),
+        (given(json={"pattern": 5, "patternProperties": 7}), None),
+        (given(regex=r"[\w.+-]+@[\w-]+(\.[\w-]+)*"), None),
+    ],
+)
+def test_what_would_take_the_engine_minutes_is_refused(constraint: Any, says: str | None) -> None:
+    mistake = Limits().mistake(constraint)
+    assert (mistake is None) if says is None else (says in (mistake or "")), mistake
