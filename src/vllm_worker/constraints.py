@@ -36,7 +36,10 @@ class Limits:
         size = sum(len(json.dumps(part)) for part in given if part)
         if size > self.size:
             return f"has {size:,} bytes, more than {self.size:,} (STRUCTURED_OUTPUT_MAX_BYTES)"
-        patterns = [*_patterns(spec), constraint.regex or ""]
+        schemas = list(_objects(spec))
+        if far := next((ref for schema in schemas if (ref := _reference(schema))), None):
+            return f"refers to {far[:80]!r}; only references within it, as #/$defs/x, are followed"
+        patterns = [*_patterns(schemas), constraint.regex or ""]
         count = sum(map(repeats, patterns)) + grammar_repeats(constraint.grammar or "")
         if count > self.repeats:
             return (
@@ -74,11 +77,11 @@ def grammar_repeats(grammar: str) -> int:
     return max(repeats(symbols), longest * _UNBOUNDED)
 
 
-def _patterns(schema: Any) -> Iterator[str]:
-    """The regular expressions in a JSON schema or a structural tag, which may be JSON texts."""
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """All objects in a JSON schema or a structural tag, which may be JSON texts."""
     if isinstance(schema, str):
         with suppress(ValueError, RecursionError):  # vLLM says what is wrong with it
-            yield from _patterns(json.loads(schema))
+            yield from _objects(json.loads(schema))
         return
     rest = [schema]
     while rest:
@@ -87,6 +90,18 @@ def _patterns(schema: Any) -> Iterator[str]:
             rest += value
         elif isinstance(value, dict):
             rest += value.values()
-            named = value.get("patternProperties")
-            found = [value.get("pattern"), *(named if isinstance(named, dict) else ())]
-            yield from (text for text in found if isinstance(text, str))
+            yield value
+
+
+def _reference(schema: dict[str, Any]) -> str | None:
+    """A reference that leads out of the schema, which xgrammar would take for "anything"."""
+    ref = schema.get("$ref")
+    return ref if isinstance(ref, str) and not ref.startswith("#") else None
+
+
+def _patterns(schemas: list[dict[str, Any]]) -> Iterator[str]:
+    """The regular expressions in a schema's objects."""
+    for schema in schemas:
+        named = schema.get("patternProperties")
+        found = [schema.get("pattern"), *(named if isinstance(named, dict) else ())]
+        yield from (text for text in found if isinstance(text, str))

@@ -37,6 +37,8 @@ def sampling_params(job: NativeJob, selection: Selection) -> SamplingParams:
         params = _schema()[0].validate_json(text, strict=True)
     except ValidationError as error:
         detail = error.errors(include_url=False)[-1]
+        if detail["type"] == "json_invalid":  # its own text, so that can only be one thing
+            raise BadRequest("sampling_params is nested too deeply.", "sampling_params") from None
         field = f"{SAMPLING_PREFIX}{detail['loc'][1]}"
         raise BadRequest(f"{field}: {detail['msg']}.", field) from None
     return params

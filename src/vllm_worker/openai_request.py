@@ -12,7 +12,7 @@ from vllm_worker.jobs import OpenAIJob, as_messages
 from vllm_worker.older_names import with_current_names
 from vllm_worker.pace import Pace
 from vllm_worker.selection import NAMES, PLAIN, Selection, best, read_selection
-from vllm_worker.settings import Settings
+from vllm_worker.settings import CLOSED_FIELDS, Settings
 from vllm_worker.validation import json_text
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
@@ -34,6 +34,7 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
     selection = PLAIN
     if path in (CHAT, COMPLETIONS):
         selection = read_selection(body, stream=body.get("stream") not in (None, False))
+    _refuse_closed(body, settings)
     _refuse_dropped(path, body)
     if path in _AUDIO:
         content, headers["content-type"] = await _audio_form(body, settings)
@@ -92,6 +93,14 @@ def _logprob(choice: dict[str, Any]) -> float:
     if "token_logprobs" in logprobs:
         return sum(logprob or 0.0 for logprob in logprobs["token_logprobs"])
     return sum(float(token["logprob"]) for token in logprobs.get("content") or [])
+
+
+def _refuse_closed(body: Mapping[str, Any], settings: Settings) -> None:
+    """Fields by which a request could reach beyond its own answer; vLLM guards others by itself."""
+    for name in sorted(CLOSED_FIELDS - set(settings.trusted_request_fields)):
+        if body.get(name):
+            why = "is closed to requests of this worker (TRUST_REQUEST_FIELDS opens it)"
+            raise BadRequest(f"{name} {why}.", name)
 
 
 def _refuse_dropped(path: str, body: Mapping[str, Any]) -> None:

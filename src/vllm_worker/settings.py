@@ -16,6 +16,9 @@ DEMO_MODEL = "demo"
 
 _DEMO_MODEL_FOLDER = Path(__file__).parent / "demo_model"
 
+CLOSED_FIELDS = {"kv_transfer_params", "ec_transfer_params", "vllm_xargs"}
+"""Fields of a request that name other machines or are for plugins of vLLM."""
+
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -43,6 +46,7 @@ class Settings(BaseModel):
     structured_output_max_bytes: Size = Limits().size
     structured_output_max_repeats: Size = Limits().repeats
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    trust_request_fields: str = ""
     raw_openai_output: bool = True
     openai_served_model_name_override: str | None = None
     openai_response_role: str = "assistant"
@@ -62,6 +66,18 @@ class Settings(BaseModel):
         if value is not None and not _names(value):
             raise ValueError("must be one or more names between commas")
         return value
+
+    @field_validator("trust_request_fields")
+    @classmethod
+    def _closed_fields(cls, value: str) -> str:
+        if set(_names(value)) - CLOSED_FIELDS:
+            raise ValueError(f"must be some of {', '.join(sorted(CLOSED_FIELDS))}, between commas")
+        return value
+
+    @property
+    def trusted_request_fields(self) -> list[str]:
+        """Which of CLOSED_FIELDS a request may have."""
+        return _names(self.trust_request_fields)
 
     @property
     def model(self) -> str:

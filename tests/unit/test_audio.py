@@ -165,7 +165,7 @@ async def test_the_form_that_vllm_gets() -> None:
     body = {
         "file": {"data": TEXT, "filename": "talk.wav"},
         "model": "m", "temperature": 0.5, "stream": False, "prompt": None,
-        "timestamp_granularities": ["word", "segment"], "vllm_xargs": {"a": 1},
+        "timestamp_granularities": ["word", "segment"], "stream_options": {"a": 1},
     }  # fmt: skip
     job = OpenAIJob(route="/v1/audio/transcriptions", body=body)
     request = await vllm_request(job, "id", load_settings({}), Pace(0))
@@ -177,7 +177,7 @@ async def test_the_form_that_vllm_gets() -> None:
         ("stream", "false"),
         ("timestamp_granularities[]", "word"),
         ("timestamp_granularities[]", "segment"),
-        ("vllm_xargs", '{"a": 1}'),
+        ("stream_options", '{"a": 1}'),
     ]
 
 
