@@ -11,6 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+MOST_STOPS = 1000
+"""Strings that end an output: the texts of all requests wait while one is searched for them."""
+
 _UNBOUNDED = 40
 """What ?, * and + count as."""
 _ENOUGH = 10**9

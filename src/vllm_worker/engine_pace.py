@@ -10,9 +10,10 @@ from typing import Any
 
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine import output_processor
+from vllm.v1.engine import EngineCoreRequest, FinishReason, output_processor
 from vllm.v1.engine.output_processor import RequestState
 
+from vllm_worker.engine_constraints import nothing_fits
 from vllm_worker.job_log import JobRecord, current_record
 from vllm_worker.pace import Pace
 
@@ -31,6 +32,7 @@ class PacedState(RequestState):  # type: ignore[misc]
     @classmethod
     def from_new_request(cls, *arguments: Any, **named: Any) -> "PacedState":
         state: PacedState = super().from_new_request(*arguments, **named)
+        state._constrained = _is_constrained(named["request"])
         if record := current_record.get():
             state._record = record
             if state.request_index == 0:  # the other choices have the same prompt
@@ -43,6 +45,7 @@ class PacedState(RequestState):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._constrained = False
         self._record: JobRecord | None = None
         self._pace: Pace | None = None
         self._token_ids: list[int] = []  # that are held
@@ -69,6 +72,9 @@ class PacedState(RequestState):  # type: ignore[misc]
     ) -> Any:
         if self._record:
             self._record.count_output(len(new_token_ids))
+        if self._constrained and finish_reason == FinishReason.ERROR and self.queue is not None:
+            self.queue.put(nothing_fits())  # raised to whoever waits for the output
+            return None
         if self._pace is None:
             return super().make_request_output(
                 new_token_ids, pooling_output, finish_reason, *arguments, **named
@@ -103,3 +109,7 @@ class PacedState(RequestState):  # type: ignore[misc]
         ends = [min(text_end, end) for text_end in self._text_ends[:-1]]
         self._text_ends = []
         return [text[a - start : b - start] for a, b in pairwise([start, *ends, end])]
+
+
+def _is_constrained(request: EngineCoreRequest) -> bool:
+    return bool(request.sampling_params and request.sampling_params.structured_outputs)

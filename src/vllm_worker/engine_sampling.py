@@ -1,9 +1,11 @@
 """The sampling parameters of a native job as vLLM's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from vllm_worker.errors import BadRequest, JobError, nearest
@@ -38,7 +40,8 @@ def sampling_params(job: NativeJob, selection: Selection) -> SamplingParams:
     except ValidationError as error:
         detail = error.errors(include_url=False)[-1]
         if detail["type"] == "json_invalid":  # its own text, so that can only be one thing
-            raise BadRequest("sampling_params is nested too deeply.", "sampling_params") from None
+            field = f"{SAMPLING_PREFIX}{_too_deep(parameters)}"
+            raise BadRequest(f"{field} is nested too deeply.", field) from None
         field = f"{SAMPLING_PREFIX}{detail['loc'][1]}"
         raise BadRequest(f"{field}: {detail['msg']}.", field) from None
     return params
@@ -49,6 +52,16 @@ def named(error: JobError) -> JobError:
     if error.param in _schema()[1] | NAMES:
         error.param = f"{SAMPLING_PREFIX}{error.param}"
     return error
+
+
+def _too_deep(parameters: Mapping[str, Any]) -> str:
+    """The first parameter that pydantic cannot read."""
+    for name, value in parameters.items():
+        try:
+            from_json(json_text({name: value}))
+        except ValueError:
+            return name
+    return ""
 
 
 def _check_names(names: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from vllm_worker.older_names import with_current_names
 from vllm_worker.pace import Pace
 from vllm_worker.selection import NAMES, PLAIN, Selection, best, read_selection
 from vllm_worker.settings import CLOSED_FIELDS, Settings
-from vllm_worker.validation import json_text
+from vllm_worker.validation import json_text, json_type
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 _AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
@@ -30,7 +30,7 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
         return VLLMRequest(job.method, job.route, b"" if job.body is None else b"{}", headers)
     path, body = job.path, with_current_names(job.body)
     if "messages" in body:
-        body = body | {"messages": as_messages(body["messages"])}
+        body = body | {"messages": _messages(body["messages"])}
     selection = PLAIN
     if path in (CHAT, COMPLETIONS):
         selection = read_selection(body, stream=body.get("stream") not in (None, False))
@@ -42,6 +42,15 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
         content = json_text(_drawing(path, body, selection)).encode()
     given_pace = pace if _paceable(path, body) else None
     return VLLMRequest(job.method, job.route, content, headers, selection, given_pace)
+
+
+def _messages(value: Any) -> list[Any]:
+    """What vLLM would look into, and then say what Python says of it."""
+    messages = as_messages(value)
+    if not isinstance(messages, list):
+        why = f"should be an array of messages or a string, not {json_type(value)}"
+        raise BadRequest(f"messages {why}.", "messages")
+    return messages
 
 
 def _paceable(path: str, body: Mapping[str, Any]) -> bool:

@@ -11,6 +11,9 @@ from vllm_worker.validation import bad_request
 
 Parameters = Mapping[str, Any]
 
+_MOST_SAMPLES = 16_384
+"""As vLLM bounds n, by which name it would refuse them."""
+
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (0, 1),
     "top_p": (1,),
@@ -56,7 +59,7 @@ class Selection(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
     n: Annotated[int, Field(ge=1)] = 1
-    best_of: Annotated[int, Field(ge=1)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=_MOST_SAMPLES)] | None = None
     use_beam_search: bool = False
     length_penalty: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     early_stopping: EarlyStopping = False

@@ -80,7 +80,7 @@ def requests_held(worker: WorkerProcess, inspect_socket: Path) -> Callable[[], t
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             connection.connect(str(inspect_socket))
-            frontend, core = connection.makefile().read().split()
+            frontend, core, _ = connection.makefile().read().split()
         return int(frontend), int(core)
 
     return ask

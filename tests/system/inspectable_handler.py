@@ -1,7 +1,8 @@
 """handler.py, with a socket that tells how many requests the engine holds.
 
-A line with two numbers per connection: requests known to the frontend, and those that the engine
-core's scheduler runs beside the one that asked it. The core is asked by a request of one token.
+A line with three numbers per connection: requests known to the frontend, those that the engine
+core's scheduler runs beside the one that asked it, and the tasks of the event loop. The core is
+asked by a request of few tokens.
 """
 
 import asyncio
@@ -24,9 +25,9 @@ def main() -> None:
             self.server = await asyncio.start_unix_server(self.tell, os.environ["INSPECT_SOCKET"])
 
         async def tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            frontend = self.unfinished_requests
+            frontend, tasks = self.unfinished_requests, len(asyncio.all_tasks())
             beside = await self.running_in_core() - 1
-            writer.write(f"{frontend} {beside}".encode())
+            writer.write(f"{frontend} {beside} {tasks}".encode())
             writer.close()
 
         async def running_in_core(self) -> int:

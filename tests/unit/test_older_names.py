@@ -22,6 +22,19 @@ def test_what_has_no_old_name_is_left_alone() -> None:
     assert with_current_names(parameters) is parameters
 
 
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"guided_json": 5}, "guided_json should be an object or a string, not 5."),
+        ({"guided_choice": "a"}, "guided_choice should be an array, not a string."),
+        ({"guided_regex": ["a"]}, "guided_regex should be a string, not an array."),
+    ],
+)
+def test_a_wrong_type_is_said_by_the_old_name(parameters: dict, says: str) -> None:
+    with pytest.raises(BadRequest, match=says):
+        with_current_names(parameters)
+
+
 def test_two_constraints_are_a_mistake() -> None:
     with pytest.raises(BadRequest) as raised:
         with_current_names({"guided_regex": "a", "structured_outputs": {"regex": "b"}}, "x.")

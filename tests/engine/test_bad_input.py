@@ -1,0 +1,30 @@
+"""The whole table of bad input on the real engine, and a good job after each."""
+
+import asyncio
+
+import pytest
+
+from tests.bad_inputs import CASES, Case
+from tests.engine.asking import NATIVE, Refused, ask, run
+from vllm_worker.engine import VLLMEngine
+
+_BOUND_S = 60
+"""Against what never ends; no case takes more than a few seconds."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_what_is_wrong_is_said_and_a_good_job_is_answered(
+    engine: VLLMEngine, case: Case
+) -> None:
+    async with asyncio.timeout(_BOUND_S):
+        if case.says is None:
+            assert await run(engine, case.input)
+        else:
+            with pytest.raises(Refused) as refused:
+                await run(engine, case.input)
+            error = refused.value.error
+            assert error.keys() == {"message", "type", "param", "code"}
+            assert (error["code"], case.says in error["message"]) == (case.code, True), error
+            assert "Traceback" not in error["message"]
+        assert (await ask(engine, NATIVE, max_tokens=2)).tokens == 2
+        assert engine.unfinished_requests == 0

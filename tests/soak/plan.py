@@ -1,0 +1,98 @@
+"""What a soak does: a fixed random mix of jobs, and what becomes of each."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tests.bad_inputs import CASES, CHAT, COMPLETIONS
+
+ADAPTER = "pirate"
+SCHEMA = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "green", "blue"]}, "n": {"type": "integer"}},
+    "required": ["colour", "n"],
+}
+Fate = Literal[
+    "completed", "cancelled early", "cancelled late", "cancelled in mid-post", "left", "refused"
+]
+_FATES: dict[Fate, int] = {
+    "completed": 65,
+    "cancelled early": 7,
+    "cancelled late": 7,
+    "cancelled in mid-post": 6,
+    "left": 5,
+    "refused": 10,
+}
+"""Of 100 jobs: the client waits for the end, cancels (at once, later, or while the worker posts a
+piece), closes its connection, or has sent something wrong.
+"""
+_SUBJECTS = ("RunPod", "vLLM", "a cold start", "LoRA", "a token", "the queue", "an adapter")
+_LARGE = 50_000
+_BAD = [case for case in CASES if case.says is not None and len(repr(case.input)) < _LARGE]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """`tokens` is how many the job must generate, or None where a schema ends it.
+
+    `code` is what a job that is refused fails with.
+    """
+
+    number: int
+    fate: Fate
+    input: Any
+    tokens: int | None
+    code: int | None
+    delay: float
+    """Seconds until the client does what it does to the job."""
+
+    @property
+    def native(self) -> bool:
+        return "openai_route" not in self.input
+
+    @property
+    def stream(self) -> bool:
+        return bool((self.input if self.native else self.input["openai_input"]).get("stream"))
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether its answer is the same each time."""
+        return self.fate == "completed"
+
+
+def plan(jobs: int, seed: int = 0) -> Iterator[PlannedJob]:
+    """The same jobs for the same seed."""
+    chance = random.Random(seed)
+    for number in range(jobs):
+        (fate,) = chance.choices(list(_FATES), list(_FATES.values()))
+        delay = chance.random() ** 2
+        if fate == "refused":
+            case = chance.choice(_BAD)
+            yield PlannedJob(number, fate, case.input, None, case.code, delay)
+            continue
+        with_schema = chance.random() < 0.1
+        # The pace of a stream follows the schedule; one that is cancelled should still be there.
+        tokens = chance.randint(100, 200) if fate != "completed" else chance.randint(1, 200)
+        stream = fate == "cancelled in mid-post" or chance.random() < 0.5
+        job = _input(chance, tokens, stream, with_schema)
+        yield PlannedJob(number, fate, job, None if with_schema else tokens, None, delay)
+
+
+def _input(chance: random.Random, tokens: int, stream: bool, with_schema: bool) -> dict[str, Any]:
+    sampling: dict[str, Any] = {"max_tokens": tokens, "temperature": 0}
+    if with_schema:
+        sampling |= {"max_tokens": 200, "structured_outputs": {"json": SCHEMA}}
+    else:
+        sampling["ignore_eos"] = True
+    question = f"What is {chance.choice(_SUBJECTS)}? ({chance.randint(0, 999)})"
+    model = ADAPTER if chance.random() < 0.2 else "demo"
+    given = {"model": model, "stream": stream}
+    match chance.choice(["native", "native chat", CHAT, COMPLETIONS]):
+        case "native":
+            return given | {"prompt": question, "sampling_params": sampling}
+        case "native chat":
+            return given | {"messages": question, "sampling_params": sampling}
+        case route:
+            prompt = {"messages": question} if route == CHAT else {"prompt": question}
+            return {"openai_route": route, "openai_input": given | sampling | prompt}
