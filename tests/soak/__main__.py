@@ -21,7 +21,8 @@ from tests.soak.rig import Holdings, Rig, running_rig
 
 _CLIENTS, _MAX_CONCURRENCY = 48, 32
 """More clients than the worker holds jobs, so that some are cancelled in the queue."""
-_SAMPLE = 100
+_SAMPLE = 0.01
+"""Share of the jobs that are asked once more, alone; but not less than 20."""
 _MOST_GROWTH = 50e6
 _PROGRESS = 500
 
@@ -33,7 +34,7 @@ def soak(rig: Rig, jobs: int, warm_up: int, seed: int) -> list[str]:
     before = rig.settled()
     played += asyncio.run(_play(rig, planned[warm_up:], _CLIENTS))
     after = rig.settled()
-    again = _sample(played, seed)
+    again = _sample(played, max(20, round(jobs * _SAMPLE)), seed)
     alone = asyncio.run(_play(rig, [one.job for one in again], clients=1))
     _report(rig, played, before, after)
     wrong = [f"job {one.job.number} ({one.job.fate}): {one.wrong}" for one in played if one.wrong]
@@ -67,9 +68,9 @@ async def _play(rig: Rig, jobs: Iterable[PlannedJob], clients: int) -> list[Play
     return played
 
 
-def _sample(played: list[Played], seed: int) -> list[Played]:
+def _sample(played: list[Played], size: int, seed: int) -> list[Played]:
     repeatable = [one for one in played if one.job.repeatable and not one.wrong]
-    return random.Random(seed).sample(repeatable, min(_SAMPLE, len(repeatable)))
+    return random.Random(seed).sample(repeatable, min(size, len(repeatable)))
 
 
 def _wrong_ends(rig: Rig) -> list[str]:

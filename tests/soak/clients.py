@@ -139,6 +139,9 @@ def _mistake(job: PlannedJob, text: str) -> str | None:
     if job.fate != "completed":
         return None
     if job.tokens is None:
-        value = json.loads(text)
-        return None if value.keys() == set(SCHEMA["required"]) else f"not by the schema: {text}"
+        try:
+            fits = json.loads(text).keys() == set(SCHEMA["required"])
+        except ValueError:
+            fits = False
+        return None if fits else f"not by the schema: {text!r}"
     return None if text else "no text"

@@ -10,8 +10,8 @@ from tests.bad_inputs import CASES, CHAT, COMPLETIONS
 ADAPTER = "pirate"
 SCHEMA = {
     "type": "object",
-    "properties": {"colour": {"enum": ["red", "green", "blue"]}, "n": {"type": "integer"}},
-    "required": ["colour", "n"],
+    "properties": {"colour": {"enum": ["red", "green", "blue"]}, "sure": {"type": "boolean"}},
+    "required": ["colour", "sure"],
 }
 Fate = Literal[
     "completed", "cancelled early", "cancelled late", "cancelled in mid-post", "left", "refused"

@@ -22,6 +22,8 @@ from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.jobs import Job, Status
 from vllm_worker.endpoint.process import worker_environment
 
+_IDLE_S = 17
+"""aiohttp closes a connection that was idle for 15 s."""
 _POST_S = 0.01
 """How long RunPod takes for a piece, so that jobs are also cancelled while one is posted."""
 
@@ -83,9 +85,9 @@ class Rig:
         with process.oneshot():
             return Holdings((frontend, core), tasks, process.num_fds(), process.memory_info().rss)
 
-    def settled(self, seconds: float = 20) -> Holdings:
-        """What the worker holds when idle connections have been closed."""
-        time.sleep(seconds)
+    def settled(self) -> Holdings:
+        """What the worker holds when it has closed its idle connections."""
+        time.sleep(_IDLE_S)
         return self.holdings()
 
 
@@ -102,6 +104,8 @@ def running_rig(folder: Path, max_concurrency: int) -> Iterator[Rig]:
             "LORA_MODULES": json.dumps([{"name": ADAPTER, "path": str(folder / ADAPTER)}]),
             "MAX_CONCURRENCY": str(max_concurrency),
             "STREAM_MAX_DELAY_MS": "500",
+            # Or the model may write spaces between the parts of a value to its last token.
+            "STRUCTURED_OUTPUTS_CONFIG": '{"disable_any_whitespace": true, "backend": "xgrammar"}',
             # So that an answer does not depend on what else is in its batch.
             "DTYPE": "float32",
         }
