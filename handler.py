@@ -11,6 +11,7 @@ import sys
 
 from vllm_worker.configuration import load_configuration
 from vllm_worker.errors import ConfigurationError, StartFailure
+from vllm_worker.metrics import serving_metrics
 from vllm_worker.serverless import queue, run
 from vllm_worker.startup import ctrl_c_kept_from_children, log_to_stderr, step
 from vllm_worker.worker import Worker
@@ -25,7 +26,7 @@ def main() -> None:
         logger.warning("%s", note)
     for name, value in configuration.exports.items():
         os.environ.setdefault(name, value)
-    with queue(settings) as close_queue:
+    with serving_metrics(settings) as metrics, queue(settings) as close_queue:
         with step("vLLM imported"):
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
@@ -35,7 +36,7 @@ def main() -> None:
         with step(built), ctrl_c_kept_from_children():
             engine = VLLMEngine(arguments, settings.constraint_limits)
         try:
-            run(Worker(settings, engine), close_queue)
+            run(Worker(settings, engine, metrics), close_queue)
         finally:
             engine.shutdown()
 

@@ -25,7 +25,10 @@ class JobRecord:
     model: str
     kind: str = "unreadable"
     outcome: str = "cancelled"
-    """So it stays when the job ends before it has an answer."""
+    """Or completed, or failed. It stays when the job ends before it has an answer."""
+    code: int | None = None
+    """With which it failed."""
+    pieces: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     begun: float = field(default_factory=time.monotonic)
@@ -40,12 +43,28 @@ class JobRecord:
             self.first_token = time.monotonic() - self.begun
         self.output_tokens += tokens
 
+    def fail(self, code: int) -> None:
+        self.outcome, self.code = "failed", code
+
+    def cancel(self) -> None:
+        self.outcome, self.code = "cancelled", None
+
+    @property
+    def ending(self) -> str:
+        """The outcome, with the code of a failure."""
+        return self.outcome if self.code is None else f"failed with {self.code}"
+
+    @property
+    def seconds(self) -> float:
+        """Since the job's start."""
+        return time.monotonic() - self.begun
+
     def __str__(self) -> str:
         first = "" if self.first_token is None else f", first token after {self.first_token:.3f} s"
         return (
             f"job {self.job_id}: {self.kind}, model {self.model}, "
             f"{self.input_tokens} tokens in, {self.output_tokens} out{first}, "
-            f"{time.monotonic() - self.begun:.3f} s in all, {self.outcome}"
+            f"{self.seconds:.3f} s in all, {self.ending}"
         )
 
 
@@ -63,9 +82,9 @@ class JobLog:
     def end(self, record: JobRecord, cancelled: bool) -> None:
         """The SDK is done with the job; it says by itself which outputs RunPod did not take."""
         if cancelled:
-            record.outcome = "cancelled"
+            record.cancel()
         logger.info("%s", record)
-        self._outcomes[record.outcome] += 1
+        self._outcomes[record.ending] += 1
         self._tokens[0] += record.input_tokens
         self._tokens[1] += record.output_tokens
 

@@ -53,6 +53,7 @@ class Settings(BaseModel):
     custom_chat_template: str | None = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     runpod_webhook_get_job: str | None = None
 
     @field_validator("raw_openai_output", mode="before")

@@ -14,6 +14,7 @@ from vllm_worker.errors import EngineDead, EngineFailure, JobError, ShuttingDown
 from vllm_worker.interface import Engine
 from vllm_worker.job_log import JobLog, JobRecord, current_record, place
 from vllm_worker.jobs import NativeJob, parse_job
+from vllm_worker.metrics import Metrics
 from vllm_worker.settings import Settings
 from vllm_worker.startup import step
 
@@ -33,12 +34,13 @@ _TOO_LARGE = (
 class Worker:
     """Answers jobs with an engine."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self._ready = asyncio.Event()
         self._engine = engine
         self._jobs: set[asyncio.Task[Any]] = set()
         self._log = JobLog()
+        self._metrics = metrics or Metrics()
         self._summary: asyncio.Task[None] | None = None
         self.exit_code = 0
         """Of the process; 1 when the engine has died."""
@@ -50,6 +52,7 @@ class Worker:
         with step("vLLM's application built and warmed up"):
             await self._engine.start()
         self._summary = asyncio.create_task(self._log.summarise())
+        self._metrics.watch(self._jobs)
         self._ready.set()
 
     @property
@@ -78,6 +81,7 @@ class Worker:
                     room -= _size(output)
                     if room < 0:
                         raise TooLarge(_TOO_LARGE.format(self.settings.max_output_bytes))
+                    record.pieces += 1
                     yield output
             record.outcome = "completed"
         except JobError as error:
@@ -162,7 +166,7 @@ class Worker:
             logger.error("job %s failed: %s", record.job_id, place(error.__cause__ or error))
             if self._engine.dead:
                 error = ShuttingDown() if self._grace_is_over else EngineDead()
-        record.outcome = f"failed with {error.code}"
+        record.fail(error.code)
         return error
 
     def _remember_current_task(self, record: JobRecord) -> None:
@@ -171,6 +175,7 @@ class Worker:
             self._jobs.add(task)
             task.add_done_callback(self._jobs.discard)
             task.add_done_callback(lambda task: self._log.end(record, task.cancelled()))
+            task.add_done_callback(lambda _: self._metrics.count(record))
 
 
 def _size(output: Any) -> int:

@@ -274,6 +274,18 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "ENABLE_AUTO_TOOL_CHOICE needs TOOL_CALL_PARSER, such as hermes or llama3_json.",
     ),
     (
+        {"METRICS_PORT": "8000"},
+        "METRICS_PORT=8000 is also PORT, that of the local endpoint. Set another.",
+    ),
+    (
+        {"PORT": "9000", "METRICS_PORT": "9000"},
+        "METRICS_PORT=9000 is also PORT, that of the local endpoint. Set another.",
+    ),
+    (
+        {"METRICS_PORT": "70000"},
+        "METRICS_PORT='70000': must be less than or equal to 65535.",
+    ),
+    (
         {"DEFAULT_MIN_BATCH_SIZE": "60"},
         "DEFAULT_MIN_BATCH_SIZE=60 is above DEFAULT_BATCH_SIZE=50.",
     ),
@@ -369,6 +381,20 @@ def test_tensor_parallel_follows_the_visible_gpus(monkeypatch: pytest.MonkeyPatc
     assert "--tensor-parallel-size=2" in command_line(load(PIPELINE_PARALLEL_SIZE="2"))
     assert "--tensor-parallel-size=1" in command_line(load(TENSOR_PARALLEL_SIZE="1"))
     assert "TENSOR_PARALLEL_SIZE" not in load(DATA_PARALLEL_SIZE="4").values
+
+
+def test_with_metrics_vllm_gathers_statistics_unless_told_not_to() -> None:
+    assert load().values["DISABLE_LOG_STATS"] == ("1", "worker's defaults")
+    assert load(METRICS_PORT="9000").values["DISABLE_LOG_STATS"] == ("0", "METRICS_PORT")
+    assert "--disable-log-stats" not in command_line(load(METRICS_PORT="9000"))
+    told = load(METRICS_PORT="9000", DISABLE_LOG_STATS="1")
+    assert told.values["DISABLE_LOG_STATS"] == ("1", "environment")
+
+
+def test_on_runpod_where_no_endpoint_listens_the_metrics_may_have_its_port() -> None:
+    runpod = {"RUNPOD_WEBHOOK_GET_JOB": "http://host/v2/id/job-take/$ID"}
+    assert load(**runpod, METRICS_PORT="8000").settings.metrics_port == 8000
+    assert load(PORT="0", METRICS_PORT="0").settings.metrics_port == 0
 
 
 def test_without_a_compiler_the_cpu_build_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

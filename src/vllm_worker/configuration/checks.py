@@ -142,7 +142,16 @@ def _tools_without_parser(values: Values) -> str | None:
     return None
 
 
-_CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser)
+def _one_port_for_two(values: Values) -> str | None:
+    if "METRICS_PORT" not in values or "RUNPOD_WEBHOOK_GET_JOB" in values:
+        return None  # on RunPod there is no local endpoint
+    port = values["PORT"].text if "PORT" in values else catalogue()["PORT"].default
+    if values["METRICS_PORT"].text == port != "0":
+        return f"METRICS_PORT={port} is also PORT, that of the local endpoint. Set another."
+    return None
+
+
+_CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser, _one_port_for_two)
 
 
 def _close(one: str, other: str, most: int = 2) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
-from vllm_worker.configuration.sources import Sources
+from vllm_worker.configuration.sources import WORKER_DEFAULTS, Sources, Value
 from vllm_worker.configuration.values import items
 from vllm_worker.settings import Settings
 
@@ -19,6 +19,9 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         sources.add({"TENSOR_PARALLEL_SIZE": max(gpus // groups, 1)}, "visible GPUs")
     if "LORA_MODULES" in sources.values:
         sources.add({"ENABLE_LORA": "1"}, "LORA_MODULES")
+    stats = sources.values.get("DISABLE_LOG_STATS")
+    if settings.metrics_port is not None and stats and stats.origin == WORKER_DEFAULTS:
+        sources.values["DISABLE_LOG_STATS"] = Value("0", "METRICS_PORT")  # vLLM's are made of them
     if not gpus and not shutil.which(os.environ.get("CXX", "g++")):
         sources.add({"ENFORCE_EAGER": "1"}, "no C++ compiler")  # vLLM would compile for the CPU
     exports = {}
