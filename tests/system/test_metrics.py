@@ -1,4 +1,4 @@
-"""A worker's metrics against what its jobs say themselves."""
+"""A worker's metrics against what its jobs say themselves, and vLLM's log of requests."""
 
 import signal
 import socket
@@ -22,7 +22,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[tuple[WorkerProcess, EndpointProcess]]:
-    with running_worker_and_endpoint({"METRICS_PORT": "0"}) as both:
+    with running_worker_and_endpoint({"METRICS_PORT": "0", "LOG_REQUESTS": "1"}) as both:
         yield both
 
 
@@ -127,6 +127,20 @@ def test_the_metrics_are_those_of_the_jobs(
     # vLLM's own, which also count the warm-up of one token.
     assert total(counted, "vllm:generation_tokens_total") == total(counted, tokens_out) + 1
     assert total(counted, "vllm:request_success_total") == 4 + 1
+
+
+def test_vllms_log_of_requests_has_their_parameters_and_no_prompts(
+    started: tuple[WorkerProcess, EndpointProcess], client: Client
+) -> None:
+    worker, _ = started
+    message = {"role": "user", "content": "a secret"}
+    client.outputs(openai(CHAT, messages=[message], stop=["my stop"]))
+    native = client.run(NATIVE | {"prompt": "a secret", "sampling_params": {"stop": ["no stop"]}})
+    worker.wait_for(r"Received request chatcmpl-\S+: params: SamplingParams\(.*stop=\['my stop'\]")
+    worker.wait_for(f"Added request {native}-")
+    worker.wait_for(f"job {native}: .*completed")
+    assert "a secret" not in worker.log
+    assert "no stop" not in worker.log
 
 
 def test_a_job_in_flight_is_shown_and_then_its_cancelling(

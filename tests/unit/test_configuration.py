@@ -184,6 +184,12 @@ def test_vllms_own_name_for_a_variable_works_and_ours_wins(alias: str, name: str
     assert load(**{alias: "a", name: "b"}).values[name].text == "b"
 
 
+def test_log_requests_is_a_short_name_for_vllms_option() -> None:
+    assert "--enable-log-requests" in command_line(load(LOG_REQUESTS="1"))
+    assert "--enable-log-requests" not in command_line(load())
+    assert "--no-enable-log-requests" in command_line(load(LOG_REQUESTS="0"))
+
+
 # What older workers had
 
 
