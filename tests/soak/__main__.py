@@ -33,7 +33,7 @@ def soak(rig: Rig, jobs: int, warm_up: int, seed: int) -> list[str]:
     played = asyncio.run(_play(rig, planned[:warm_up], _CLIENTS))
     before = rig.settled()
     played += asyncio.run(_play(rig, planned[warm_up:], _CLIENTS))
-    after = rig.settled()
+    after = rig.settled(before.files)
     again = _sample(played, max(20, round(jobs * _SAMPLE)), seed)
     alone = asyncio.run(_play(rig, [one.job for one in again], clients=1))
     _report(rig, played, before, after)

@@ -22,8 +22,7 @@ from vllm_worker.endpoint.job_queue import JobQueue
 from vllm_worker.endpoint.jobs import Job, Status
 from vllm_worker.endpoint.process import worker_environment
 
-_IDLE_S = 17
-"""aiohttp closes a connection that was idle for 15 s."""
+_IDLE_S = 32
 _POST_S = 0.01
 """How long RunPod takes for a piece, so that jobs are also cancelled while one is posted."""
 
@@ -85,10 +84,15 @@ class Rig:
         with process.oneshot():
             return Holdings((frontend, core), tasks, process.num_fds(), process.memory_info().rss)
 
-    def settled(self) -> Holdings:
-        """What the worker holds when it has closed its idle connections."""
-        time.sleep(_IDLE_S)
-        return self.holdings()
+    def settled(self, files: int = 0) -> Holdings:
+        """What the worker holds when its idle connections are closed, or no more than `files` open.
+
+        aiohttp closes a connection that was idle for 15 s, and looks every 15 s.
+        """
+        deadline = time.monotonic() + _IDLE_S
+        while (holdings := self.holdings()).files > files and time.monotonic() < deadline:
+            time.sleep(1)
+        return holdings
 
 
 @contextmanager
