@@ -1,10 +1,12 @@
-"""`python -m vllm_worker config`: shows and checks the configuration, without engine or GPU."""
+"""`python -m vllm_worker config`: shows, checks or weighs the configuration; needs no engine."""
 
 import argparse
 import os
 import sys
 
-from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.configuration.derived import count_gpus
+from vllm_worker.configuration.memory_report import RUNPOD_SIZES, report
 from vllm_worker.configuration.show import effective, listing
 from vllm_worker.errors import ConfigurationError
 
@@ -15,17 +17,35 @@ def main() -> int:
         print(listing(arguments.list))
         return 0
     try:
+        if arguments.memory is not None:
+            return _weigh(arguments.memory, arguments.json)
         configuration = load_configuration(os.environ)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    for note in configuration.notes:
-        print(note, file=sys.stderr)
+    _say_notes(configuration)
     if arguments.check:
         print("nothing is wrong, as far as can be seen without vLLM")
     else:
         print(effective(configuration, as_json=arguments.json))
     return 0
+
+
+def _weigh(size: float, as_json: bool) -> int:
+    """Shows what the model takes of GPUs of `size` GB; 0 is RunPod's usual ones."""
+    # As on a machine with a GPU, whose defaults are others than those without.
+    gpu = {} if count_gpus(os.environ) else {"CUDA_VISIBLE_DEVICES": "0"}
+    configuration = load_configuration(os.environ | gpu)
+    for name, value in configuration.exports.items():
+        os.environ.setdefault(name, value)  # huggingface_hub reads them when it is imported
+    _say_notes(configuration)
+    print(report(configuration, [size] if size else RUNPOD_SIZES, as_json))
+    return 0
+
+
+def _say_notes(configuration: Configuration) -> None:
+    for note in configuration.notes:
+        print(note, file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,7 +57,21 @@ def _arguments() -> argparse.Namespace:
     config.add_argument(
         "--list", nargs="?", const="", metavar="WORD", help="all variables, or those with a word"
     )
+    config.add_argument(
+        "--memory", nargs="?", const=0, type=_gb, metavar="GB",
+        help="how the model fits in a GPU of so many GB (10^9 bytes), or in RunPod's usual ones",
+    )  # fmt: skip
     return parser.parse_args()
+
+
+def _gb(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0
+    if not 0 < size < 10_000:
+        raise argparse.ArgumentTypeError("must be a number of GB, such as 24")
+    return size
 
 
 if __name__ == "__main__":

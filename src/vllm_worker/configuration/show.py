@@ -30,7 +30,7 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
         return json.dumps(
             {name: {"value": text, "origin": origin} for name, text, origin in rows}, indent=2
         )
-    return _table([("variable", "value", "where from"), *rows])
+    return table([("variable", "value", "where from"), *rows])
 
 
 def listing(word: str) -> str:
@@ -43,7 +43,7 @@ def listing(word: str) -> str:
     if not found:
         return f"no variable has to do with {word!r}"
     rows = [(v.name, v.type, v.default or "-", meaning(v)) for v in found]
-    return _table([("variable", "type", "default", "meaning"), *rows])
+    return table([("variable", "type", "default", "meaning"), *rows])
 
 
 def meaning(variable: Variable) -> str:
@@ -55,7 +55,8 @@ def meaning(variable: Variable) -> str:
     return f"vLLM's --{(variable.option or '').replace('_', '-')}"
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns under each other, each as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     widths[-1] = 0  # nothing stands behind the last column
     lines = [

@@ -1,0 +1,106 @@
+"""A model's config.json and the size of its weights, without their download."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vllm_worker.errors import ConfigurationError
+
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = (".safetensors", ".bin", ".pt")
+"""Forms of weights, the preferred one first."""
+_NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """`weights` are bytes; `source` says where that number is from."""
+
+    config: Mapping[str, Any]
+    weights: int
+    source: str
+
+
+def read_model(model: str, revision: str | None) -> ModelFiles:
+    """Reads a folder, or a repository in Hugging Face's cache or on the Hub.
+
+    From the Hub come the small files only. Raises ConfigurationError.
+    """
+    is_folder = Path(model).is_dir()
+    folder = Path(model) if is_folder else _small_files(model, revision)
+    if (config := _read(folder / "config.json")) is None:
+        raise ConfigurationError([f"{model} has no config.json."])
+    index = _read(folder / _INDEX) or {}
+    there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+    if weights := weights_of(there, index):
+        return ModelFiles(config, weights, "by the sizes of the files")
+    if not is_folder and (weights := weights_of(_listed_files(model, revision), index)):
+        return ModelFiles(config, weights, "by the sizes of the files on the Hub")
+    if weights := int((index.get("metadata") or {}).get("total_size") or 0):
+        return ModelFiles(config, weights, f"by {_INDEX}")
+    raise ConfigurationError([f"{model}: the size of its weights is not known: no safetensors."])
+
+
+def weights_of(sizes: Mapping[str, int], index: Mapping[str, Any]) -> int:
+    """The bytes of the files that vLLM reads, of these; 0 if they are not all there.
+
+    The consolidated form, which repeats the sharded one, counts only where it is alone.
+    """
+    named = set((index.get("weight_map") or {}).values())
+    if named and named <= sizes.keys():
+        return sum(sizes[name] for name in named)
+    if named and any(name.endswith(".safetensors") for name in sizes):
+        return 0
+    for suffix in _WEIGHTS:
+        found = [
+            name
+            for name in sizes
+            if name.endswith(suffix) and "/" not in name and not name.startswith(_NOT_WEIGHTS)
+        ]
+        if found:
+            sharded = [name for name in found if not name.startswith("consolidated")]
+            return sum(sizes[name] for name in sharded or found)
+    return 0
+
+
+def _small_files(model: str, revision: str | None) -> Path:
+    """The model's folder in the cache, with config.json and the index in it."""
+    from huggingface_hub import snapshot_download  # a quarter of a second
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        wanted = ["config.json", _INDEX]
+        return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        line = (
+            f"{model} is no folder, and neither in the cache nor to be had from the Hub: {reason}"
+        )
+        raise ConfigurationError([line]) from None
+
+
+def _listed_files(model: str, revision: str | None) -> dict[str, int]:
+    """Names and sizes of a repository's files; none if the Hub does not answer."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(model, revision=revision, files_metadata=True)
+    except Exception:
+        return {}  # the index will do
+    return {file.rfilename: file.size or 0 for file in info.siblings or []}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A JSON object, or None if there is no such file."""
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError([f"{path} cannot be read: {error}."]) from None
+    if not isinstance(content, dict):
+        raise ConfigurationError([f"{path} must hold a JSON object."])
+    return content
