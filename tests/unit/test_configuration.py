@@ -389,7 +389,6 @@ def test_tensor_parallel_follows_the_visible_gpus(monkeypatch: pytest.MonkeyPatc
     assert "TENSOR_PARALLEL_SIZE" not in load(DATA_PARALLEL_SIZE="4").values
 
 
-<<<<<<< HEAD
 def test_with_metrics_vllm_gathers_statistics_unless_told_not_to() -> None:
     assert load().values["DISABLE_LOG_STATS"] == ("1", "worker's defaults")
     assert load(METRICS_PORT="9000").values["DISABLE_LOG_STATS"] == ("0", "METRICS_PORT")
@@ -402,7 +401,8 @@ def test_on_runpod_where_no_endpoint_listens_the_metrics_may_have_its_port() -> 
     runpod = {"RUNPOD_WEBHOOK_GET_JOB": "http://host/v2/id/job-take/$ID"}
     assert load(**runpod, METRICS_PORT="8000").settings.metrics_port == 8000
     assert load(PORT="0", METRICS_PORT="0").settings.metrics_port == 0
-=======
+
+
 def test_several_groups_and_machines_are_vllms_to_arrange() -> None:
     """How vLLM is told of them; tests/engine has its parser read each."""
     given = {
@@ -423,7 +423,6 @@ def test_several_groups_and_machines_are_vllms_to_arrange() -> None:
         assert f"--{name.lower().replace('_', '-')}={value}" in words
     ray = command_line(load(DISTRIBUTED_EXECUTOR_BACKEND="ray"))
     assert "--distributed-executor-backend=ray" in ray
->>>>>>> 0bb4102 (config --memory: how a model fits in a GPU, reckoned from config.json and the sizes of files)
 
 
 def test_without_a_compiler_the_cpu_build_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
