@@ -3,6 +3,7 @@
 A case that says nothing is strange but right, and has to be answered.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -229,6 +230,8 @@ _ROUTES = [
     Case("a closed route with a query", {"openai_route": "/metrics?x=1"}, "is closed", 403),
     Case("a closed route in capitals", {"openai_route": "/SLEEP"}, "is not a route", 404),
     Case("an unknown route", {"openai_route": "/v1/nope"}, "is not a route", 404),
+    Case("a route of a response", {"route": "/v1/responses/render", "body": {"a": 1}},
+         "closed to jobs", 403),
     Case("a slash too many", {"openai_route": "/v1/models/"}, "is not a route", 404),
     Case("a space", {"openai_route": "/v1/mod els"}, "is not a route", 404),
     Case("a line break", {"openai_route": "/v1/models\n"}, "is not a route", 404),
@@ -268,6 +271,12 @@ for _ in range(100):
     _DEEP_SCHEMA = {"type": "object", "properties": {"a": _DEEP_SCHEMA}}
 _LARGE_CHOICE = [f"choice {number}" for number in range(100_000)]
 _LOOP = {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}
+_TAG = json.dumps(
+    {
+        "type": "structural_tag",
+        "format": {"type": "grammar", "grammar": "root ::= " + "[a]? " * 4000},
+    }
+)
 _EXPLODING: dict[str, tuple[dict[str, Any], str]] = {
     "an endless expression": ({"regex": _ENDLESS}, "STRUCTURED_OUTPUT_MAX_REPEATS"),
     "nested repetition": ({"regex": "((a{1,200}){1,200}){1,200}"}, "STRUCTURED_OUTPUT_MAX_REPEATS"),
@@ -284,6 +293,10 @@ _EXPLODING: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong grammar": ({"grammar": "root ::= ("}, ""),
     "a grammar of optional parts": (
         {"grammar": f'root ::= {"x " * 1000}\nx ::= "" | "a"'}, "MAX_REPEATS"),
+    "a million digits": ({"regex": f"a{{{'9' * 100_000}}}"}, "MAX_REPEATS"),
+    "classes without an end": ({"regex": "[" * 100_000}, ""),
+    "quotes without an end": ({"grammar": 'root ::= "' + '\\"' * 50_000}, ""),
+    "a grammar in a tag": ({"structural_tag": _TAG}, "MAX_REPEATS"),
     "two constraints": ({"regex": "a", "json": {}}, ""),
     "an unknown constraint": ({"xml": "x"}, ""),
 }  # fmt: skip

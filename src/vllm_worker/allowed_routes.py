@@ -37,7 +37,7 @@ ALLOWED = [
     "/health",
     "/openapi.json",
 ]
-"""Inference, and what tells about the model. `{name}` stands for one part of a path."""
+"""Inference, and what tells about the model. `{response_id}` stands for one that vLLM has given."""
 
 REFUSED = {
     "changes the worker": [
@@ -69,12 +69,11 @@ REFUSED = {
 
 def check_path(path: str) -> None:
     """Raises RouteRefused for a path that is shut, NoSuchRoute for one that nobody has named."""
-    if _route_of(path):
-        return
     for why, routes in REFUSED.items():
         if path in routes:
             raise RouteRefused(f"{path} is closed to jobs: it {why}.", "route")
-    raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
+    if not _route_of(path):
+        raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
 
 
 def name_of(path: str) -> str:
@@ -86,4 +85,7 @@ def _route_of(path: str) -> str | None:
     return next((route for route, form in _FORMS.items() if form.fullmatch(path)), None)
 
 
-_FORMS = {route: re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(route))) for route in ALLOWED}
+_FORMS = {
+    route: re.compile(re.escape(route).replace(re.escape("{response_id}"), "resp_[^/]+"))
+    for route in ALLOWED
+}

@@ -17,12 +17,16 @@ MOST_STOPS = 1000
 _UNBOUNDED = 40
 """What ?, * and + count as."""
 _ENOUGH = 10**9
+# Each part goes to the end of the text where nothing ends it, so that it is looked at once.
+_CLASS = r"\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)"
 _TOKEN = re.compile(
-    r"""\\. | \[(?:\\.|[^\]\\])*\] | (?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>))?) | (?P<close>\))
-    | \{(?P<least>\d+)(?P<to>,?)(?P<most>\d*)\} | (?P<star>[?*+]) | .""",
+    rf"""\\. | {_CLASS} | (?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>))?) | (?P<close>\))
+    | \{{(?P<least>\d+)(?:(?P<to>,)(?P<most>\d*))?\}} | (?P<star>[?*+]) | .""",
     re.VERBOSE | re.DOTALL,
 )
-_QUOTED = re.compile(r'"(?:\\.|[^"\\\n])*"')
+_OPAQUE = re.compile(rf'"(?:\\[^\n]|[^"\\\n])*(?:"|\\?$|\\?\Z)|{_CLASS}', re.DOTALL | re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?:#|//)[^\n]*", re.MULTILINE)
+_MOST_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Limits:
         if far := next((ref for schema in schemas if (ref := _reference(schema))), None):
             return f"refers to {far[:80]!r}; only references within it, as #/$defs/x, are followed"
         patterns = [*_patterns(schemas), constraint.regex or ""]
-        count = sum(map(repeats, patterns)) + grammar_repeats(constraint.grammar or "")
+        grammars = [*_texts(schemas, "grammar"), constraint.grammar or ""]
+        count = sum(map(repeats, patterns)) + sum(map(grammar_repeats, grammars))
         if count > self.repeats:
             return (
                 f"repeats its parts {count:,} times, more than {self.repeats:,} "
@@ -63,7 +68,7 @@ def repeats(pattern: str) -> int:
             last = levels.pop() if len(levels) > 1 else 0
             levels[-1] += last
         elif token["star"] or token["least"]:
-            times = int(token["most"] or token["least"] or 1)
+            times = _number(token["most"] or token["least"] or "1")
             open_end = token["star"] or (token["to"] and not token["most"])
             quantified = min((_UNBOUNDED if open_end else times) + last * times, _ENOUGH)
             levels[-1] += quantified - last
@@ -73,9 +78,13 @@ def repeats(pattern: str) -> int:
     return sum(levels)
 
 
+def _number(digits: str) -> int:
+    return _ENOUGH if len(digits) > _MOST_DIGITS else int(digits)
+
+
 def grammar_repeats(grammar: str) -> int:
     """The same for a grammar, where a long sequence counts as one of optional parts."""
-    symbols = _QUOTED.sub("x", grammar)
+    symbols = _COMMENT.sub("", _OPAQUE.sub("x", grammar))
     longest = max(len(part.split()) for part in re.split(r"\||::=|:", symbols))
     return max(repeats(symbols), longest * _UNBOUNDED)
 
@@ -102,9 +111,14 @@ def _reference(schema: dict[str, Any]) -> str | None:
     return ref if isinstance(ref, str) and not ref.startswith("#") else None
 
 
+def _texts(objects: list[dict[str, Any]], name: str) -> Iterator[str]:
+    """The texts that objects have under a name."""
+    yield from (text for one in objects if isinstance(text := one.get(name), str))
+
+
 def _patterns(schemas: list[dict[str, Any]]) -> Iterator[str]:
     """The regular expressions in a schema's objects."""
     for schema in schemas:
         named = schema.get("patternProperties")
-        found = [schema.get("pattern"), *(named if isinstance(named, dict) else ())]
-        yield from (text for text in found if isinstance(text, str))
+        yield from named if isinstance(named, dict) else ()
+    yield from _texts(schemas, "pattern")

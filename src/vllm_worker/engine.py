@@ -5,6 +5,7 @@ behind `vllm serve`, so its routes, checks and error bodies are those of the ins
 """
 
 import argparse
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from types import SimpleNamespace
@@ -62,7 +63,8 @@ class VLLMEngine:
         self._arguments = arguments
         self._log = EngineLog(arguments)
         guard_media()
-        engine_pace.install()
+        connectors = arguments.kv_transfer_config, arguments.ec_transfer_config
+        engine_pace.install(self._abort_soon, has_connector=any(connectors))
         engine_numbers.install()
         engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
@@ -92,6 +94,7 @@ class VLLMEngine:
         self._generates = False
         self._given_up = False
         self._beams = Beams(self._llm)
+        self._aborting: set[asyncio.Task[None]] = set()
 
     @property
     def dead(self) -> bool:
@@ -175,6 +178,12 @@ class VLLMEngine:
     def shutdown(self) -> None:
         self._llm.shutdown()
         self._log.close()
+
+    def _abort_soon(self, request_ids: list[str]) -> None:
+        if request_ids:
+            task = asyncio.create_task(self._llm.abort(request_ids, internal=True))
+            self._aborting.add(task)  # asyncio keeps none
+            task.add_done_callback(self._aborting.discard)
 
     async def _adapter(self, model: str | None) -> LoRARequest | None:
         """The adapter of this name; None for the model itself, by any of its names or by none.

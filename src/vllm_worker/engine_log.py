@@ -62,14 +62,21 @@ class EngineLog:
         return configuration
 
 
+_ABOUT_A_REQUEST = ("Failed to compile grammar", "Unexpected error pre-processing request")
+"""Errors in an engine's process that may quote what a client has sent."""
+_WITH_TOKENS = ("grammar rejected tokens", "Failed to advance FSM")
+
+
 class OneLine(logging.Filter):
-    """An exception without its traceback. In this process it may quote a prompt, so only its place;
-    an engine's process gets no texts from clients.
-    """
+    """An exception without its traceback, and without its text where that may quote a client."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if any(words in str(record.msg) for words in _WITH_TOKENS):
+            record.msg, record.args = "an output could not follow what it has to", ()
         if record.exc_info and (error := record.exc_info[1]):
-            text = "" if multiprocessing.parent_process() is None else f": {error}"
+            quotes = str(record.msg).startswith(_ABOUT_A_REQUEST)
+            here = multiprocessing.parent_process() is None
+            text = "" if here or quotes else f": {error}"
             record.msg = f"{record.getMessage()} {place(error)}{text}"
             record.args = record.exc_info = record.exc_text = None
         return True

@@ -37,6 +37,8 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
     _refuse_closed(body, settings)
     _refuse_dropped(path, body)
     if path in _AUDIO:
+        # Where vLLM aborts one of these, it aborts all that have the same id.
+        headers["x-request-id"] = job_id
         content, headers["content-type"] = await _audio_form(body, settings)
     else:
         content = json_text(_drawing(path, body, selection)).encode()

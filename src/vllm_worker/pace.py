@@ -5,7 +5,6 @@ one, they would cost more than all else that this process does.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 
 
@@ -31,7 +30,7 @@ class Pace:
         self._emit: Callable[[], None] | None = None
         self._wanted = 0
         self._held = 0
-        self._oldest = 0.0
+        self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
 
     # The reader's side
@@ -39,7 +38,7 @@ class Pace:
     def ask(self, tokens: int) -> None:
         """From now on, that many tokens are let go at once, and fewer when they are overdue."""
         self._wanted = max(tokens, 0)
-        if self._emit and (0 < tokens <= self._held or (self._held and self._overdue())):
+        if self._emit and (0 < tokens <= self._held or self._overdue):
             self._emit()
 
     def pause(self) -> None:
@@ -61,7 +60,6 @@ class Pace:
     def hold(self, tokens: int) -> bool:
         """Notes new tokens; whether the engine should let go of all that it holds, now."""
         if tokens and not self._held and self.max_delay:
-            self._oldest = time.monotonic()
             self._timer = asyncio.get_running_loop().call_later(self.max_delay, self._fall_due)
         self._held += tokens
         return 0 < self._wanted <= self._held
@@ -71,6 +69,7 @@ class Pace:
         self._texts += texts
         self.released += self._held
         self._held = 0
+        self._overdue = False
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -80,8 +79,6 @@ class Pace:
         self._emit = None
 
     def _fall_due(self) -> None:
+        self._overdue = True  # noted, since the clock may still say that it is not
         if self._wanted and self._emit:
             self._emit()
-
-    def _overdue(self) -> bool:
-        return bool(self.max_delay) and time.monotonic() >= self._oldest + self.max_delay

@@ -36,6 +36,9 @@ _RESULT_S = 600
 _PIECE = ExponentialRetry(attempts=3, **_WORTH_ANOTHER_TRY)
 _PIECE_S = 30
 """The pieces after it wait, and the result brings its text once more."""
+_LARGE_PIECE = ExponentialRetry(attempts=1, **_WORTH_ANOTHER_TRY)
+_LARGEST_PIECE = 1_000_000
+"""Bytes that RunPod takes in a piece, by its documentation: it may refuse more each time."""
 _ONE_TRY = ClientTimeout(total=120)
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
 
@@ -56,7 +59,8 @@ async def transmit(session: Any, url: str, body: str) -> None:
     # The SDK sets the job's id on the session that all jobs share: by the next try it is another's.
     headers = _HEADERS | {"X-Request-ID": session.headers.get("X-Request-ID", "")}
     is_result = url.startswith(rp_http.JOB_DONE_URL.partition("$ID")[0])
-    retry, limit = (_RESULT, _RESULT_S) if is_result else (_PIECE, _PIECE_S)
+    piece = _LARGE_PIECE if len(body) > _LARGEST_PIECE else _PIECE
+    retry, limit = (_RESULT, _RESULT_S) if is_result else (piece, _PIECE_S)
     client = RetryClient(session, retry_options=retry, logger=_quiet)
     try:
         async with (

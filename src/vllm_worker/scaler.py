@@ -113,14 +113,19 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
             if not arrival.done():
                 arrival.cancel()
                 continue
-            job = arrival.result()
-            task = asyncio.create_task(self.handle_job(session, job))
-            self.jobs_tasks[job["id"]] = task
-            running.add(task)
-            task.add_done_callback(partial(self._let_go, job["id"]))
-            task.add_done_callback(running.discard)
-            task.add_done_callback(_seen)
-        await asyncio.gather(*running, return_exceptions=True)
+            self._start(session, arrival.result(), running)
+        while running:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            while not self.jobs_queue.empty():  # jobs that begin anew
+                self._start(session, self.jobs_queue.get_nowait(), running)
+
+    def _start(self, session: Any, job: dict[str, Any], running: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(self.handle_job(session, job))
+        self.jobs_tasks[job["id"]] = task
+        running.add(task)
+        task.add_done_callback(partial(self._let_go, job["id"]))
+        task.add_done_callback(running.discard)
+        task.add_done_callback(_seen)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

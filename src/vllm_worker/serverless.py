@@ -100,7 +100,7 @@ class Concurrency:
         if self._life is None:
             loop = asyncio.get_running_loop()
             also_on_shutdown(self._close_queue)
-            also_on_shutdown(lambda: loop.call_soon_threadsafe(self._worker.shut_down))
+            also_on_shutdown(lambda: _call_soon(loop, self._worker.shut_down))
             self._life = loop.create_task(live(self._worker))
             # It ends the loop by SystemExit; nobody is left to be told so.
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
@@ -118,6 +118,12 @@ def also_on_shutdown(call: Callable[[], object]) -> None:
                 the_sdks(number, frame)
 
         signal.signal(number, both)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    """Not once the loop has ended: a second signal may come while the engine shuts down."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call)
 
 
 async def live(worker: Worker) -> None:

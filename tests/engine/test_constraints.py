@@ -105,3 +105,16 @@ async def test_a_job_is_not_ended_with_another_of_the_same_request_id(engine: VL
     first.cancel()
     (answer,) = await second
     assert answer["usage"]["completion_tokens"] == 200
+
+
+async def test_choices_that_go_on_when_one_cannot_are_ended(engine: VLLMEngine) -> None:
+    """What begins with one half of the alphabet has no end, and nothing that could follow it."""
+    dead_end = "root ::= [a-m]{900} | [n-z] dead\ndead ::= dead"
+    with pytest.raises(Refused) as refused:
+        await ask(
+            engine, NATIVE, structured_outputs={"grammar": dead_end}, n=16, max_tokens=900, seed=1,
+            temperature=2,
+        )  # fmt: skip
+    assert "cannot be followed" in refused.value.error["message"]
+    await asyncio.sleep(0.1)
+    assert engine.unfinished_requests == 0

@@ -1,4 +1,5 @@
 import json
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,10 @@ from vllm_worker.constraints import Limits, grammar_repeats, repeats
         (r"(?=a)(?<name>b){3}", 3),
         ("a{x}", 0),
         (")))(((", 0),
+        ("a{" + "9" * 5000 + "}", 10**9),
+        ("a{2," + "9" * 5000 + "}", 10**9),
+        ("[a{9}", 0),
+        ("[a\\", 0),
         ("(" * 5000 + "a" + "){1000}" * 5000, 10**9),
     ],
 )
@@ -34,6 +39,27 @@ def test_a_grammar_s_sequences_count_and_its_quoted_texts_do_not() -> None:
     assert grammar_repeats('root ::= "(a|b)**" "c"') == 80
     assert grammar_repeats('root ::= ("a" "b"?){10}') == 410
     assert grammar_repeats("root ::= " + "a " * 300 + '\na ::= "" | "x"') > 10_000
+
+
+def test_a_grammar_s_comments_and_classes_do_not_count() -> None:
+    assert grammar_repeats("# " + "a word " * 300 + '\nroot ::= "a"') < 200
+    assert grammar_repeats("root ::= [#] " + "a " * 300) > 10_000
+    assert grammar_repeats("root ::= [\n# ] " + "a " * 300) > 10_000
+
+
+@pytest.mark.parametrize("text", ["[", '"\\"', "{1", "{", "1", "\\", "(", "[\\", "#\n", "a?", "//"])
+def test_counting_takes_no_longer_for_what_never_ends(text: str) -> None:
+    """The loop waits for it. By the ratio of a text to one of a quarter of its size."""
+
+    def seconds(size: int) -> float:
+        whole = ('{"' + text * size)[:size]
+        began = time.perf_counter()
+        repeats(whole)
+        grammar_repeats(whole)
+        return time.perf_counter() - began
+
+    short, long = min(seconds(5_000) for _ in range(3)), min(seconds(20_000) for _ in range(3))
+    assert long < 10 * short  # it would be 16 times as long in the square of the size
 
 
 def given(**constraint: Any) -> Any:
@@ -59,6 +85,12 @@ PATTERNS = {"properties": {f"p{i}": {"pattern": "^[a-z]{1,1000}$"} for i in rang
         (given(structural_tag=json.dumps({"format": [PATTERNS]})), "20,000 times"),
         (given(json={"items": [{"$ref": "https://x/y"}]}), "refers to 'https://x/y'"),
         (given(json={"$defs": {"x": {}}, "items": {"$ref": "#/$defs/x"}}), None),
+        (
+            given(
+                structural_tag={"format": {"type": "grammar", "grammar": "root ::= " + "a " * 300}}
+            ),
+            "12,000 times",
+        ),
         (given(json={"pattern": "^[0-9]{4}-[0-9]{2}$", "enum": ["a"] * 500}), None),
         (given(json="{broken"), None),
         (given(json={"pattern": 5, "patternProperties": 7}), None),
