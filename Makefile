@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-fast soak test-image check bench bench-quick generate format lock clean set-up
+.PHONY: serve test test-fast soak test-volume test-image check bench bench-quick generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -16,6 +16,9 @@ test-fast: set-up        ## the tests that need no engine (seconds)
 
 soak: set-up             ## 10,000 jobs in a random mix, of which nothing may be left (some ten minutes)
 	$(BIN)/python -m tests.soak
+
+test-volume: set-up      ## workers that compile and share a volume (minutes; not in make test)
+	$(BIN)/pytest -m slow tests/system/test_volume.py
 
 test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
 	$(BIN)/python -m tests.image

@@ -26,7 +26,10 @@ def main() -> None:
         logger.warning("%s", note)
     for name, value in configuration.exports.items():
         os.environ.setdefault(name, value)
+    cache = configuration.compile_cache
     with serving_metrics(settings) as metrics, queue(settings) as close_queue:
+        if cache:
+            cache.load()
         with step("vLLM imported"):
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
@@ -35,6 +38,8 @@ def main() -> None:
         # At Ctrl-C the engine must go on: it still has jobs to finish.
         with step(built), ctrl_c_kept_from_children():
             engine = VLLMEngine(arguments, settings.constraint_limits)
+        if cache:
+            cache.save_soon()
         try:
             run(Worker(settings, engine, metrics), close_queue)
         finally:

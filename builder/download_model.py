@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from vllm_worker.configuration.derived import cache_folder
+from vllm_worker.configuration.volume import cache_folder
 
 SECRET = Path("/run/secrets/HF_TOKEN")
 _TEXT = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}

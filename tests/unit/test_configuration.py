@@ -9,7 +9,7 @@ import pytest
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration import sources as sources_module
 from vllm_worker.configuration.catalogue import catalogue, options, words
-from vllm_worker.configuration.derived import cache_folder, count_gpus
+from vllm_worker.configuration.derived import count_gpus
 from vllm_worker.errors import ConfigurationError
 
 NAME = {"MODEL_NAME": "org/model"}
@@ -439,21 +439,6 @@ def test_gpus_are_counted_without_cuda(tmp_path: Path) -> None:
     assert count_gpus({}, tmp_path) == 2
     assert count_gpus({"CUDA_VISIBLE_DEVICES": "1"}, tmp_path) == 1
     assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
-
-
-def test_the_base_path_is_where_models_are_kept(tmp_path: Path) -> None:
-    configuration = load(BASE_PATH=str(tmp_path))
-    assert configuration.exports["HF_HOME"] == str(tmp_path / "huggingface-cache")
-    assert cache_folder("/no/such/folder/at/all") is None
-
-
-def test_a_model_is_found_in_a_cache_that_lower_cased_its_name(tmp_path: Path) -> None:
-    snapshot = tmp_path / "huggingface-cache/hub/models--org--model/snapshots/abc"
-    snapshot.mkdir(parents=True)
-    configuration = load(MODEL_NAME="Org/Model", BASE_PATH=str(tmp_path))
-    assert configuration.model == str(snapshot)
-    assert configuration.settings.served_model_names == ["Org/Model"]
-    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
 
 
 def test_a_token_goes_to_the_environment_and_to_no_argument() -> None:

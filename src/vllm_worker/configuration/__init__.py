@@ -4,17 +4,19 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from vllm_worker.compile_cache import CompileCache, compile_cache
 from vllm_worker.configuration.adapters import find_adapter_mistakes
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_mistakes
-from vllm_worker.configuration.derived import (
-    count_gpus,
-    derive,
-    find_model,
-    keep_a_slot_free,
-)
+from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
+from vllm_worker.configuration.volume import (
+    find_model,
+    find_tokenizer,
+    look_at,
+    volume_notes,
+)
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.settings import Settings, is_true, load_settings
 
@@ -23,9 +25,11 @@ __all__ = ["Configuration", "Value", "load_configuration"]
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a worker runs with. `notes` say what became of variables that are no more.
+    """What a worker runs with. `notes` say what became of variables that are no more, and what is
+    not as one may expect of the volume.
 
-    `model` is what vLLM loads: a repository's name or a folder.
+    `model` is what vLLM loads: a repository's name or a folder. `compile_cache` is None without a
+    volume.
 
     `values` holds every variable that any source sets, by name; `exports` are environment variables
     for the libraries below, which the caller sets where they are not set.
@@ -37,6 +41,7 @@ class Configuration:
     notes: tuple[str, ...] = ()
     exports: Mapping[str, str] = field(default_factory=dict)
     file_flags: tuple[str, ...] = ()
+    compile_cache: CompileCache | None = None
 
     def options(self) -> Iterator[tuple[str, list[str]]]:
         """The words of vLLM's command line by where they come from, the strongest last."""
@@ -81,15 +86,23 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     mistakes += find_adapter_mistakes(sources, settings.served_model_names if settings else ())
     if mistakes or settings is None:
         raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
-    exports = sources.exports | derive(settings, sources, gpus)
-    notes += keep_a_slot_free(sources, gpus)
+    derived = derive(settings, sources, gpus)
+    volume = look_at(settings.base_path)
+    model = find_model(settings, sources, volume)
+    find_tokenizer(sources, volume)
+    notes += [*keep_a_slot_free(sources, gpus), *volume_notes(settings, volume, model)]
+    cache = None
+    if volume.there:
+        where = (volume.folder, volume.writable)
+        cache = compile_cache(environ, *where, settings.model_name, gpus)
     return Configuration(
         settings,
-        find_model(settings, sources),
+        model,
         sources.values,
         tuple(notes),
-        exports,
+        derived | volume.exports | (cache.exports if cache else {}) | sources.exports,
         tuple(sources.flags),
+        cache,
     )
 
 
