@@ -61,7 +61,7 @@ class CompileCache:
         nothing is there and everything is compiled."""
         if not self.folder.exists() and self.archive.exists():
             self._load()
-        self._known = _entries(self._files())
+        self._known = set(self._files())
 
     def _load(self) -> None:
         started = time.monotonic()
@@ -86,7 +86,7 @@ class CompileCache:
     def save(self) -> None:
         """Replaces the archive, if there is something new. Where that fails, the old one stays."""
         files = self._files()
-        nothing_new = _entries(files) <= self._known and self.archive.exists()
+        nothing_new = self._known.issuperset(files) and self.archive.exists()
         if not self.keep or not files or nothing_new:
             return
         started = time.monotonic()
@@ -127,15 +127,6 @@ class CompileCache:
             with suppress(FileNotFoundError):
                 if time.time() - part.stat().st_mtime > _LEFT_BEHIND_S:
                     part.unlink()
-
-
-def _entries(files: Iterable[Path]) -> set[Path]:
-    """The files, but a compiled model as one: its folder is named by all that vLLM compiled it
-    from. Without a GPU, vLLM 0.32 adds to that at each start, and reads none of it again."""
-    return {
-        Path(*file.parts[:4]) if file.parts[1:2] == ("torch_compile_cache",) else file
-        for file in files
-    }
 
 
 def compile_cache(

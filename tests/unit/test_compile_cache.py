@@ -11,7 +11,6 @@ from tests.mounts import small
 from vllm_worker.compile_cache import CompileCache, machine
 
 CUBIN = "triton/key/kernel.cubin"
-AOT = "vllm/torch_compile_cache/torch_aot_compile"
 
 
 def cache(folder: Path, volume: Path, keep: bool = True) -> CompileCache:
@@ -59,28 +58,11 @@ def test_nothing_is_written_where_nothing_is_new(second: CompileCache) -> None:
 
 
 def test_what_is_new_joins_what_was_there(tmp_path: Path, second: CompileCache) -> None:
-    compile_something(second, f"{AOT}/key/rank_0_0/model", b"more code")
+    compile_something(second, "vllm/model", b"more code")
     second.save()
     third = cache(tmp_path / "third", tmp_path)
     third.load()
-    assert compiled(third) == {CUBIN: b"code", f"{AOT}/key/rank_0_0/model": b"more code"}
-
-
-def test_additions_to_a_model_that_was_compiled_before_are_nothing_new(
-    tmp_path: Path, second: CompileCache
-) -> None:
-    compile_something(second, f"{AOT}/key/rank_0_0/model")
-    second.save()
-    third = cache(tmp_path / "third", tmp_path)
-    third.load()
-    before = third.archive.stat().st_ino
-    compile_something(third, f"{AOT}/key/rank_0_0/model", b"the same, made again")
-    compile_something(third, f"{AOT}/key/inductor_cache/another")
-    third.save()
-    assert third.archive.stat().st_ino == before
-    compile_something(third, f"{AOT}/another/rank_0_0/model")
-    third.save()
-    assert third.archive.stat().st_ino != before
+    assert compiled(third) == {CUBIN: b"code", "vllm/model": b"more code"}
 
 
 def test_a_container_that_starts_again_keeps_its_own(second: CompileCache) -> None:

@@ -204,9 +204,28 @@ def test_compilers_write_to_a_local_folder_by_version_machine_and_model(tmp_path
     assert configuration.exports["TRITON_CACHE_DIR"] == str(cache.folder / "triton")
 
 
+@pytest.mark.parametrize("mounted", [True, False])
+def test_on_runpod_only_a_mounted_folder_keeps_what_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
+) -> None:
+    device = {Path("/"): 1}
+    monkeypatch.setattr(
+        "vllm_worker.configuration.volume._device", lambda path: device.get(path, 1 + mounted)
+    )
+    cache = load(BASE_PATH=str(tmp_path), **ON_RUNPOD).compile_cache
+    assert cache
+    assert cache.keep == mounted
+
+
 def test_variables_of_the_configuration_file_win(tmp_path: Path) -> None:
     ours = {"HF_HOME": "/mine", "VLLM_CACHE_ROOT": "/my/cache"}
     file = tmp_path / "worker.yaml"
     file.write_text(f"default: {{environment: {ours}}}")
     exports = load(BASE_PATH=str(tmp_path), WORKER_CONFIG_FILE=str(file)).exports
     assert ours.items() <= exports.items()
+
+
+def test_without_a_gpu_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().exports["VLLM_USE_AOT_COMPILE"] == "0"
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 1)
+    assert "VLLM_USE_AOT_COMPILE" not in load().exports

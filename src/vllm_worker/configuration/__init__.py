@@ -86,15 +86,26 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     mistakes += find_adapter_mistakes(sources, settings.served_model_names if settings else ())
     if mistakes or settings is None:
         raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
+    return _derived(environ, settings, sources, gpus, notes)
+
+
+def _derived(
+    environ: Mapping[str, str], settings: Settings, sources: Sources, gpus: int, notes: list[str]
+) -> Configuration:
+    """The configuration with what follows from the machine and the volume."""
     derived = derive(settings, sources, gpus)
     volume = look_at(settings.base_path)
     model = find_model(settings, sources, volume)
     find_tokenizer(sources, volume)
-    notes += [*keep_a_slot_free(sources, gpus), *volume_notes(settings, volume, model)]
+    notes = [
+        *notes,
+        *keep_a_slot_free(sources, gpus),
+        *volume_notes(settings, volume, model),
+    ]
     cache = None
     if volume.there:
-        where = (volume.folder, volume.writable)
-        cache = compile_cache(environ, *where, settings.model_name, gpus)
+        keep = volume.writable and (volume.mounted or not settings.on_runpod)
+        cache = compile_cache(environ, volume.folder, keep, settings.model_name, gpus)
     return Configuration(
         settings,
         model,

@@ -29,6 +29,10 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         exports["HF_TOKEN"] = settings.hf_token.get_secret_value()
     # vLLM's own limit, in whole MiB; the worker's is the one that counts.
     exports["VLLM_MAX_AUDIO_CLIP_FILESIZE_MB"] = str(ceil(settings.audio_max_bytes / 1024**2))
+    if not gpus:
+        # Without a GPU, vLLM 0.32 cannot load models that it has compiled ahead ("'function' object
+        # has no attribute 'finalize_loading'") and compiles them at each start.
+        exports["VLLM_USE_AOT_COMPILE"] = "0"
     return exports
 
 

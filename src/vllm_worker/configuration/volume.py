@@ -38,6 +38,11 @@ class Volume(NamedTuple):
         return self.there and not self.problem
 
     @property
+    def mounted(self) -> bool:
+        """Whether what is written there outlives a container."""
+        return self.there and self.folder.exists() and _device(self.folder) != _device(Path("/"))
+
+    @property
     def hub(self) -> Path:
         """Where Hugging Face's cache has its repositories."""
         return self.folder / "huggingface-cache/hub"
@@ -64,6 +69,10 @@ def look_at(base_path: str) -> Volume:
     except OSError as error:
         return Volume(folder, False, f"cannot be reached ({error.strerror})")
     return Volume(folder, False)
+
+
+def _device(folder: Path) -> int:
+    return folder.stat().st_dev
 
 
 def _problem(folder: Path) -> str:
