@@ -2,12 +2,14 @@
 
 import shutil
 import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.mounts import read_only
+from tests.mounts import read_only, small
 from tests.system.worker_process import ROOT, WorkerProcess, running_worker
 
 DEMO = ROOT / "src/vllm_worker/demo_model"
@@ -73,14 +75,42 @@ def test_two_workers_that_start_at_once_both_come_up(tmp_path: Path) -> None:
     assert not list(archive(volume).parent.glob("*.part"))
 
 
-def test_a_model_on_a_read_only_volume_is_served(tmp_path: Path) -> None:
-    repository = tmp_path / "huggingface-cache/hub/models--owner--small"
-    snapshot = repository / "snapshots/abc"
-    shutil.copytree(DEMO, snapshot, ignore=shutil.ignore_patterns("__pycache__"))
+def put_model(volume: Path) -> None:
+    """The embedded model, as one that was downloaded before."""
+    repository = volume / "huggingface-cache/hub/models--owner--small"
+    shutil.copytree(DEMO, repository / "snapshots/abc")
+
+
+@contextmanager
+def a_read_only_volume(folder: Path) -> Iterator[None]:
+    put_model(folder)
+    with read_only(folder):
+        yield
+
+
+@contextmanager
+def a_full_volume(folder: Path) -> Iterator[None]:
+    with small(folder, "16m"):
+        put_model(folder)
+        free = shutil.disk_usage(folder).free
+        (folder / "filling").write_bytes(bytes(free))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("volume", "says"),
+    [
+        (a_read_only_volume, "cannot be written to (Read-only file system): the model is read"),
+        (a_full_volume, "is full: the model is read"),
+    ],
+)
+def test_a_model_on_a_volume_that_takes_nothing_is_served(
+    tmp_path: Path, volume: Callable[[Path], AbstractContextManager[None]], says: str
+) -> None:
     settings = {"MODEL_NAME": "owner/small", "BASE_PATH": str(tmp_path), "PORT": "0"}
-    # Neither a Hub that answers nor the small machine's compiler is needed.
+    # No Hub answers, and what the embedded model sets by its name is set here.
     settings |= {"HF_ENDPOINT": "http://127.0.0.1:9", "ENFORCE_EAGER": "1"}
-    with read_only(tmp_path), running_worker(settings) as worker:
-        assert "cannot be written to (Read-only file system): the model is read" in worker.log
+    settings |= {"KV_CACHE_MEMORY_BYTES": str(2**28)}
+    with volume(tmp_path), running_worker(settings) as worker:
+        assert says in worker.log
         assert answers(worker)
-        assert "owner/small" in worker.log
