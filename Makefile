@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-fast soak test-volume test-image check bench bench-quick generate format lock clean set-up
+.PHONY: serve test test-fast soak test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -34,6 +34,9 @@ bench: set-up            ## the bare engine, vLLM's server, a proxy and this wor
 
 bench-quick: set-up      ## the same with fewer loads, once (minutes)
 	$(BIN)/python -m benchmarks --quick
+
+bench-start: set-up      ## how long this worker and a proxy take to ask for their first job
+	$(BIN)/python -m benchmarks.cold_start
 
 generate: set-up         ## write generated files and tables from their one source
 	$(BIN)/python -m builder.generate

@@ -1,7 +1,7 @@
 """The RunPod entry point: settings → engine → worker → the SDK's loop.
 
 On RunPod the platform's environment leads to its queue. Without it a local endpoint is started, and
-everything else is the same. Importing this module has no effect, which the engine's processes need.
+everything else is the same. The engine's processes import this module, which starts nothing.
 """
 
 import logging
@@ -12,14 +12,23 @@ import sys
 from vllm_worker.configuration import load_configuration
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.metrics import serving_metrics
-from vllm_worker.serverless import queue, run
-from vllm_worker.startup import ctrl_c_kept_from_children, log_to_stderr, step
+from vllm_worker.read_ahead import read_ahead
+from vllm_worker.serverless import import_sdk, queue, run
+from vllm_worker.startup import (
+    collect_garbage_rarely,
+    ctrl_c_kept_from_children,
+    log_to_stderr,
+    no_garbage_collection,
+    step,
+    timeline,
+)
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger("vllm_worker.handler")
 
 
 def main() -> None:
+    timeline.end("Python")
     configuration = load_configuration(os.environ)
     settings = configuration.settings
     for note in configuration.notes:
@@ -27,17 +36,21 @@ def main() -> None:
     for name, value in configuration.exports.items():
         os.environ.setdefault(name, value)
     cache = configuration.compile_cache
+    timeline.end("configuration")
     with serving_metrics(settings) as metrics, queue(settings) as close_queue:
+        read_ahead(configuration)
         if cache:
             cache.load()
-        with step("vLLM imported"):
+        with step("vLLM imported"), no_garbage_collection():
             from vllm_worker.engine import VLLMEngine
             from vllm_worker.engine_args import parse_engine_args
+        timeline.end("imports")
         arguments = parse_engine_args(configuration)
         built = f"engine built for {settings.served_model_names[0]}"
         # At Ctrl-C the engine must go on: it still has jobs to finish.
         with step(built), ctrl_c_kept_from_children():
-            engine = VLLMEngine(arguments, settings.constraint_limits)
+            engine = VLLMEngine(arguments, settings.constraint_limits, import_sdk)
+        timeline.end("engine")
         if cache:
             cache.save_soon()
         try:
@@ -46,6 +59,8 @@ def main() -> None:
             engine.shutdown()
 
 
+if __name__ == "__mp_main__":  # a process of the engine that was not forked: it imports vLLM next
+    collect_garbage_rarely()
 if __name__ == "__main__":
     log_to_stderr()
     # Until the SDK takes the signals over: leave through the context managers above.

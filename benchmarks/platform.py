@@ -49,6 +49,8 @@ class Platform:
         self.environment = worker_environment(url)
         self.latency = 0.0
         self.posts = 0
+        self.asked = asyncio.Event()
+        """Whether a worker has asked for a job."""
 
     async def ask(self, job_input: Any) -> tuple[Answer, Job]:
         """A job, from its submission to its end."""
@@ -68,6 +70,8 @@ class Platform:
         """The endpoint's application, with the latency of a platform that is far away."""
 
         async def slow(scope: Any, receive: Any, send: Any) -> None:
+            if "/job-take" in scope.get("path", ""):
+                self.asked.set()
             if "/job-stream/" in scope.get("path", ""):
                 self.posts += 1
                 await asyncio.sleep(self.latency)

@@ -111,7 +111,9 @@ class System:
 
 @asynccontextmanager
 async def raw(logs: Path) -> AsyncIterator[list[System]]:
-    async with _process("raw", ["-m", "benchmarks.raw_engine"], {}, logs, pipe=True) as process:
+    async with python_process(
+        "raw", ["-m", "benchmarks.raw_engine"], {}, logs, pipe=True
+    ) as process:
         assert process.stdin
         assert process.stdout
         while (await process.stdout.readline()).strip() != b"ready":
@@ -144,7 +146,9 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
         command += ["--disable-uvicorn-access-log"]
         # Its clients keep their connections while other systems are measured.
         environment = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600"}
-        server = await stack.enter_async_context(_process("serve", command, environment, logs))
+        server = await stack.enter_async_context(
+            python_process("serve", command, environment, logs)
+        )
         timeout = aiohttp.ClientTimeout(total=None)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
@@ -152,7 +156,7 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
         await _until_answering(session, server)
         platform = await stack.enter_async_context(running_platform())
         worker = await stack.enter_async_context(
-            _process(
+            python_process(
                 "proxy",
                 ["-m", "benchmarks.proxy_worker"],
                 platform.environment | _watched("proxy", logs) | {"BENCHMARK_SERVER": url},
@@ -184,7 +188,7 @@ async def ours(
 ) -> AsyncIterator[list[System]]:
     async with (
         running_platform() as platform,
-        _process(
+        python_process(
             "ours",
             ["-m", "benchmarks.watched_handler"],
             platform.environment | _watched("ours", logs) | environment,
@@ -209,7 +213,7 @@ def _queued(name: str, roots: list[psutil.Process], platform: Platform, logs: Pa
 
 
 @asynccontextmanager
-async def _process(
+async def python_process(
     name: str, command: list[str], environment: Mapping[str, str], logs: Path, pipe: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python process that ends with the block; what it says goes to a file in `logs`."""

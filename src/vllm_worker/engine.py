@@ -6,8 +6,8 @@ behind `vllm serve`, so its routes, checks and error bodies are those of the ins
 
 import argparse
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +26,15 @@ from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from vllm_worker import asgi, engine_adapters, engine_constraints, engine_numbers, engine_pace
+from vllm_worker import (
+    asgi,
+    engine_adapters,
+    engine_constraints,
+    engine_numbers,
+    engine_pace,
+    engine_processes,
+    engine_warm_up,
+)
 from vllm_worker.constraints import Limits
 from vllm_worker.engine_beams import Beams, requested_selection
 from vllm_worker.engine_failures import start_failure
@@ -46,6 +54,7 @@ from vllm_worker.interface import Delta, VLLMRequest
 from vllm_worker.jobs import NativeJob
 from vllm_worker.pace import Pace
 from vllm_worker.selection import PLAIN, Selection
+from vllm_worker.startup import timeline
 
 _CONTEXT = UsageContext.OPENAI_API_SERVER
 
@@ -53,9 +62,14 @@ _CONTEXT = UsageContext.OPENAI_API_SERVER
 class VLLMEngine:
     """Satisfies `interface.Engine`. Build it before the event loop, start it inside."""
 
-    def __init__(self, arguments: argparse.Namespace, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        limits: Limits | None = None,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
         """Loads the model, which takes its time; `arguments` are those of `vllm serve`, `limits`
-        those of what an output has to follow.
+        those of what an output has to follow. `meanwhile` is called in a thread.
 
         Raises ConfigurationError where vLLM finds that values contradict each other or the model,
         StartFailure where the model is not to be had or the engine does not start.
@@ -69,6 +83,7 @@ class VLLMEngine:
         engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
         arguments.api_key = [""]
+        engine_processes.let_core_fork()
         try:
             # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
             engine_args = AsyncEngineArgs.from_cli_args(arguments)
@@ -80,16 +95,20 @@ class VLLMEngine:
             reason = f"{type(error).__name__}: {error}"
             raise start_failure("the model's configuration cannot be read", reason) from error
         engine_adapters.check(arguments.lora_modules or (), config.model_config.hf_config)
+        timeline.end("configuration")
         try:
-            self._llm = AsyncLLMEngine.from_vllm_config(
-                config,
-                usage_context=_CONTEXT,
-                enable_log_requests=arguments.enable_log_requests,
-                disable_log_stats=arguments.disable_log_stats,
-            )
+            with engine_processes.meanwhile(meanwhile, engine_processes.import_application):
+                self._llm = AsyncLLMEngine.from_vllm_config(
+                    config,
+                    usage_context=_CONTEXT,
+                    enable_log_requests=arguments.enable_log_requests,
+                    disable_log_stats=arguments.disable_log_stats,
+                )
         except Exception as error:
             reason = self._log.first_error() or f"{type(error).__name__}: {error}"
             raise start_failure("the engine could not be built", reason) from error
+        if (weights_s := self._log.weights_s()) is not None:
+            timeline.note("engine", "weights", weights_s)
         self._app: Any = None
         self._generates = False
         self._given_up = False
@@ -106,8 +125,18 @@ class VLLMEngine:
         return int(self._llm.get_num_unfinished_requests())
 
     async def start(self) -> None:
-        """Builds vLLM's application and generates a token, which warms up most of what jobs use."""
+        """Builds vLLM's application, and warms up what jobs use."""
         tasks = await self._llm.get_supported_tasks()
+        self._generates = "generate" in tasks
+        sent = await engine_warm_up.send_requests(self._llm) if self._generates else []
+        self._app = await self._build_application(tasks)
+        timeline.end("application")
+        if self._generates:
+            await self._warm_up(sent)
+        # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
+        freeze_gc_heap()
+
+    async def _build_application(self, tasks: Any) -> Any:
         app = build_app(self._arguments, tasks, self._llm.model_config)
         try:
             await init_app_state(self._llm, app.state, self._arguments, tasks)
@@ -119,15 +148,23 @@ class VLLMEngine:
         app.router.redirect_slashes = False
         self._beams.replace_in(getattr(app.state, "openai_serving_chat", None))
         self._beams.replace_in(getattr(app.state, "openai_serving_completion", None))
-        self._app = app
-        self._generates = "generate" in tasks
-        if self._generates:
+        return app
+
+    async def _warm_up(self, sent: list[Any]) -> None:
+        """Raises EngineDead if nothing will ever be answered."""
+        await engine_warm_up.answers(sent)
+        await engine_warm_up.ask_application(
+            self._app,
+            self._app.state.openai_serving_models.base_model_paths[0].name,
+            bool(self._arguments.enable_auto_tool_choice and self._arguments.tool_call_parser),
+        )
+        with suppress(Exception):
             job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
             async with aclosing(self.generate(job, "warm-up")) as deltas:
                 async for _ in deltas:
                     pass
-        # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
-        freeze_gc_heap()
+        if self.dead:
+            raise EngineDead
 
     async def ping(self) -> None:
         await self._llm.engine_core.get_supported_tasks_async()

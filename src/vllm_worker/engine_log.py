@@ -1,6 +1,6 @@
-"""vLLM's log: errors take one line, and the first one of a start is remembered.
+"""vLLM's log: errors take one line; of a start, the first one and the weights' time are remembered.
 
-vLLM's own configuration of logging with two additions, given to it by the means that it has for
+vLLM's own configuration of logging with three additions, given to it by the means that it has for
 that, since its processes configure themselves.
 """
 
@@ -21,6 +21,8 @@ from vllm.logger import DEFAULT_LOGGING_CONFIG
 
 from vllm_worker.job_log import place
 
+_WEIGHTS_LOADED = "Loading weights took %.2f seconds"
+"""As vLLM says it, in each process that loads some."""
 _THEIRS = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
 
 
@@ -31,6 +33,7 @@ class EngineLog:
         """Before vLLM's processes start; sets `logging_config` in the arguments."""
         self._folder = tempfile.TemporaryDirectory(prefix="vllm-worker-")
         self._errors = Path(self._folder.name, "errors")
+        self._weights = Path(self._folder.name, "weights")
         given = vars(arguments)  # vLLM's parser leaves these out when they are not set
         if given.get("logging_config") or given.get("log_config_file"):
             return
@@ -48,6 +51,13 @@ class EngineLog:
         except (OSError, json.JSONDecodeError):
             return None
 
+    def weights_s(self) -> float | None:
+        """How long the slowest of vLLM's processes took to load its weights, if that is known."""
+        try:
+            return max(map(float, self._weights.read_text().split()))
+        except (OSError, ValueError):
+            return None
+
     def close(self) -> None:
         self._folder.cleanup()
 
@@ -58,7 +68,9 @@ class EngineLog:
         configuration["filters"] = {"one line": {"()": f"{__name__}.OneLine"}}
         handlers["vllm"]["filters"] = ["one line"] if level != "DEBUG" else []
         handlers["errors"] = {"()": f"{__name__}.Errors", "file": str(self._errors)}
-        logger["handlers"] = ["errors", "vllm"]  # the first sees the record as it is
+        handlers["weights"] = {"()": f"{__name__}.Weights", "file": str(self._weights)}
+        # The first two see the record as it is.
+        logger["handlers"] = ["errors", "weights", "vllm"]
         return configuration
 
 
@@ -94,3 +106,16 @@ class Errors(logging.Handler):
             # The folder is gone when the worker is.
             with suppress(OSError), Path(self._file).open("a") as file:
                 file.write(json.dumps(f"{type(error).__name__}: {error}") + "\n")
+
+
+class Weights(logging.Handler):
+    """Appends the seconds that a process took to load its weights to a file, on a line."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(logging.INFO)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == _WEIGHTS_LOADED and isinstance(record.args, tuple):
+            with suppress(OSError), Path(self._file).open("a") as file:
+                file.write(f"{record.args[0]}\n")

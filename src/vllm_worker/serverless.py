@@ -11,13 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvloop
 
 from vllm_worker.endpoint import process
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.settings import Settings
-from vllm_worker.startup import log_ready, step
+from vllm_worker.startup import step, timeline
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -41,11 +42,26 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
     except process.EndpointStartError as error:
         raise ConfigurationError([str(error)]) from None
     os.environ.update(endpoint.environment)
+    timeline.end("local endpoint")
     logger.info("serving on %s when the engine is ready; jobs wait until then", endpoint.url)
     try:
         yield endpoint.close
     finally:
         endpoint.stop()
+
+
+def import_sdk() -> tuple[Any, Any]:
+    """The SDK and what is built on it, which takes a second.
+
+    Not before `queue`: the SDK reads its environment on import, and the local endpoint sets it.
+    """
+    # The SDK prints every piece's text at its own default level, which is DEBUG.
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    import runpod
+
+    from vllm_worker import scaler
+
+    return runpod, scaler
 
 
 def run(worker: Worker, close_queue: CloseQueue) -> None:
@@ -58,13 +74,7 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
     if modes := {"--test_input", "--rp_serve_api"} & {word.split("=")[0] for word in sys.argv}:
         local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
         raise ConfigurationError([f"{modes.pop()} is not supported. {local}."])
-    # The SDK prints every piece's text at its own default level, which is DEBUG.
-    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
-    # Not at the top: the SDK reads its environment on import, and the local endpoint sets it.
-    import runpod
-
-    from vllm_worker import scaler
-
+    runpod, scaler = import_sdk()
     scaler.install(worker)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
@@ -95,6 +105,7 @@ class Concurrency:
         self._worker = worker
         self._close_queue = close_queue
         self._life: asyncio.Task[None] | None = None
+        self._takes_jobs = False
 
     def __call__(self, current: int) -> int:
         if self._life is None:
@@ -104,7 +115,13 @@ class Concurrency:
             self._life = loop.create_task(live(self._worker))
             # It ends the loop by SystemExit; nobody is left to be told so.
             self._life.add_done_callback(lambda life: life.cancelled() or life.exception())
-        return self._worker.settings.max_concurrency if self._worker.ready else 0
+        if not self._worker.ready:
+            return 0
+        if not self._takes_jobs:
+            self._takes_jobs = True
+            timeline.end("first job-take")
+            timeline.log()
+        return self._worker.settings.max_concurrency
 
 
 def also_on_shutdown(call: Callable[[], object]) -> None:
@@ -128,6 +145,7 @@ def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> N
 
 async def live(worker: Worker) -> None:
     """The worker's life inside the SDK's loop. Raises SystemExit, which ends that loop."""
+    timeline.end("SDK")
     try:
         await worker.start()
     except StartFailure as error:
@@ -135,7 +153,7 @@ async def live(worker: Worker) -> None:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise SystemExit(1) from StartFailure(f"the worker could not start: {reason}")
-    log_ready("ready for jobs")
+    timeline.end("warm-up")
     await worker.wait_for_end()
     # The SDK stops taking jobs, and goes on with those that it has.
     signal.raise_signal(signal.SIGTERM)

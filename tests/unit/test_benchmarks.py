@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from benchmarks.cold_start import Start
+from benchmarks.cold_start_report import KINDS, ColdStarts, FirstJob, summary
 from benchmarks.figures import Figures, measure, median
 from benchmarks.platform import Answer
 from benchmarks.systems import CHAT_STREAM, NATIVE, Case, System
@@ -45,3 +47,32 @@ def test_a_case_asks_for_the_same_in_every_form() -> None:
     native = Case(NATIVE, 1, 0.0, 7)
     assert native.body.items() >= native.job["sampling_params"].items()
     assert native.body["prompt"] == native.job["prompt"]
+
+
+def test_the_report_of_cold_starts_says_what_was_kept_to() -> None:
+    jobs = {kind: FirstJob(first=100, following=40) for kind in KINDS}
+    slow = jobs | {"tools": FirstJob(first=111, following=40)}
+    results = ColdStarts(
+        machine={"cores": "2"},
+        ours=[16.0, 17.0, 30.0],
+        proxy=[20.0, 19.0, 40.0],
+        parts=[{"imports": seconds} for seconds in (7.0, 8.0, 9.0)],
+        first_jobs=[jobs, slow, jobs],
+        compiled=[[50.0, 25.0]],
+    )
+    lines = summary(results).splitlines()
+    assert "| this worker | 17.0 | 0.85 | ≤ 0.85 | met |" in lines
+    assert "| this worker, model compiled, same volume again | 25.0 | 0.50 | ≤ 1 | met |" in lines
+    assert "| imports | 8.0 |" in lines
+    assert "| tools | 100 | 40 | 110 | 2 of 3 |" in lines
+    assert "| chat | 100 | 40 | 110 | 3 of 3 |" in lines
+
+
+def test_parts_of_a_start_are_read_from_its_log() -> None:
+    parts = "local endpoint 3.5, engine 5.5 (weights 3.1)"
+    log = f"x\n… worker | ready for jobs, 9.0 s after the start: {parts}\n"
+    assert Start(9.1, {}, log).parts == {
+        "local endpoint": 3.5,
+        "engine": 5.5,
+        "of which weights": 3.1,
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vllm_worker.configuration.sources import WORKER_DEFAULTS, Sources, Value
 from vllm_worker.configuration.values import items
-from vllm_worker.settings import Settings
+from vllm_worker.settings import Settings, is_true
 
 
 def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
@@ -25,6 +25,11 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     if not gpus and not shutil.which(os.environ.get("CXX", "g++")):
         sources.add({"ENFORCE_EAGER": "1"}, "no C++ compiler")  # vLLM would compile for the CPU
     exports = {}
+    eager = sources.values.get("ENFORCE_EAGER")
+    if not gpus and eager and is_true(eager.text):
+        # vLLM would still compile one function, at the first request for log-probabilities: all
+        # jobs wait ten seconds for it, and without a compiler the engine dies of it.
+        exports["TORCHDYNAMO_DISABLE"] = "1"
     if settings.hf_token:
         exports["HF_TOKEN"] = settings.hf_token.get_secret_value()
     # vLLM's own limit, in whole MiB; the worker's is the one that counts.

@@ -1,0 +1,58 @@
+"""How the engine's processes start, and what this process does meanwhile."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+from vllm.platforms import current_platform
+from vllm.v1.engine import utils
+from vllm.v1.engine.core_client import MPClient
+
+_METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+
+
+def let_core_fork() -> None:
+    """Has the engine's core start as a copy of this process, which has imported all it needs.
+
+    Where there is a GPU, vLLM does so by itself. Without one it starts every process anew, since
+    OpenMP has to find its settings in a worker's environment; the core does not compute. Call it
+    before vLLM makes its configuration, which sets the variable by which it can be told otherwise.
+    """
+    if current_platform.is_cpu() and not os.environ.get(_METHOD):
+        utils.get_mp_context = partial(multiprocessing.get_context, "fork")
+
+
+@contextmanager
+def meanwhile(*calls: Callable[[], object]) -> Iterator[None]:
+    """Calls these while the engine's processes start, which the block has to wait for.
+
+    In a thread that starts when the processes have: one that is forked while another thread holds
+    a lock may wait for that lock forever.
+    """
+    thread = threading.Thread(target=_call, args=calls, daemon=True, name="imports")
+    begin = MPClient._start_mm_warmup
+
+    def started(self: MPClient) -> None:
+        begin(self)
+        thread.start()
+
+    MPClient._start_mm_warmup = started  # vLLM calls it at just that moment
+    try:
+        yield
+    finally:
+        MPClient._start_mm_warmup = begin
+    if thread.ident:
+        thread.join()
+
+
+def _call(*calls: Callable[[], object]) -> None:
+    for call in calls:
+        with suppress(Exception):  # who needs it will call it again, and say what is wrong
+            call()
+
+
+def import_application() -> None:
+    """What building vLLM's application imports first of all when a model generates text."""
