@@ -17,14 +17,12 @@ from vllm.engine.async_llm_engine import AsyncLLMEngine
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import propagate_flash_late_interaction
-from vllm.entrypoints.serve import create_error_response
 from vllm.lora.request import LoRARequest
-from vllm.outputs import RequestOutput
 from vllm.renderers import ChatParams, TokenizeParams
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.gc_utils import freeze_gc_heap
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from vllm_worker import (
     asgi,
@@ -40,13 +38,13 @@ from vllm_worker.engine_beams import Beams, requested_selection
 from vllm_worker.engine_failures import start_failure
 from vllm_worker.engine_log import EngineLog
 from vllm_worker.engine_media import guard_media
+from vllm_worker.engine_outputs import deltas, translated
 from vllm_worker.engine_pace import requested_pace
 from vllm_worker.engine_sampling import named, sampling_params
 from vllm_worker.errors import (
     BadRequest,
     ConfigurationError,
     EngineDead,
-    EngineFailure,
     JobError,
     VLLMError,
 )
@@ -160,8 +158,8 @@ class VLLMEngine:
         )
         with suppress(Exception):
             job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
-            async with aclosing(self.generate(job, "warm-up")) as deltas:
-                async for _ in deltas:
+            async with aclosing(self.generate(job, "warm-up")) as answer:
+                async for _ in answer:
                     pass
         if self.dead:
             raise EngineDead
@@ -205,12 +203,12 @@ class VLLMEngine:
                 generated = self._llm.generate(prompt, params, request_id, lora_request=adapter)
             async with aclosing(generated) as outputs:
                 async for output in outputs:
-                    for delta in _deltas(output, pace):
+                    for delta in deltas(output, pace):
                         yield delta
         except JobError:
             raise
         except Exception as error:
-            raise named(_translated(error)) from error
+            raise named(translated(error)) from error
 
     def shutdown(self) -> None:
         self._llm.shutdown()
@@ -268,33 +266,3 @@ def _without_links(error: ValueError) -> str:
         reason = detail["msg"].removeprefix("Value error, ")
         lines.append(f"{name}={detail['input']!r}: {reason}" if name else reason)
     return " ".join(lines)
-
-
-def _deltas(output: RequestOutput, pace: Pace | None) -> list[Delta]:
-    """Raises EngineFailure when the engine gave up on the request."""
-    if any(completion.finish_reason == "error" for completion in output.outputs):
-        raise EngineFailure("The engine failed while it generated.")
-    return [
-        Delta(
-            completion.index,
-            pace.take_texts() if pace and pace.attached else [completion.text],
-            len(completion.token_ids),
-            len(output.prompt_token_ids or ()),
-            completion.finish_reason,
-            completion.cumulative_logprob,
-        )
-        for completion in output.outputs
-    ]
-
-
-def _translated(error: Exception) -> JobError:
-    """vLLM's exceptions as the worker's, by the table that vLLM's own application uses."""
-    if isinstance(error, EngineDeadError):
-        return EngineDead()
-    if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    body = create_error_response(error).model_dump()
-    status = int(body["error"]["code"])
-    if status == 500:
-        return EngineFailure("The engine failed at this job.")
-    return VLLMError(status, body)
