@@ -6,7 +6,6 @@ everything else is the same. The engine's processes import this module, which st
 
 import logging
 import os
-import signal
 import sys
 
 from vllm_worker.configuration import load_configuration
@@ -17,6 +16,7 @@ from vllm_worker.serverless import import_sdk, queue, run
 from vllm_worker.startup import (
     collect_garbage_rarely,
     ctrl_c_kept_from_children,
+    leave_at_signals,
     log_to_stderr,
     no_garbage_collection,
     step,
@@ -63,9 +63,7 @@ if __name__ == "__mp_main__":  # a process of the engine that was not forked: it
     collect_garbage_rarely()
 if __name__ == "__main__":
     log_to_stderr()
-    # Until the SDK takes the signals over: leave through the context managers above.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
+    leave_at_signals()
     try:
         main()
     except ConfigurationError as error:

@@ -8,11 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 logger = logging.getLogger(__name__)
+
+_LEAVING_S = 15
+"""More than the engine's processes take to end."""
 
 
 def log_to_stderr() -> None:
@@ -23,6 +28,30 @@ def log_to_stderr() -> None:
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     package.propagate = False
+
+
+def leave_at_signals() -> None:
+    """Has SIGTERM and SIGINT end a start, through the context managers that are open; with code 0.
+
+    The SDK takes the signals over when its loop runs.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def _leave(*_: object) -> None:
+    # An exception that comes from nowhere can be lost, or leave a lock of logging's held.
+    timer = threading.Timer(_LEAVING_S, _end_at_once)
+    timer.daemon = True
+    timer.start()
+    sys.exit(0)
+
+
+def _end_at_once() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(0)
 
 
 @contextmanager
