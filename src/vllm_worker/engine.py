@@ -95,7 +95,7 @@ class VLLMEngine:
         engine_adapters.check(arguments.lora_modules or (), config.model_config.hf_config)
         timeline.end("configuration")
         try:
-            with engine_processes.meanwhile(meanwhile, engine_processes.import_application):
+            with engine_processes.meanwhile(meanwhile):
                 self._llm = AsyncLLMEngine.from_vllm_config(
                     config,
                     usage_context=_CONTEXT,

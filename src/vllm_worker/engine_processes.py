@@ -26,13 +26,13 @@ def let_core_fork() -> None:
 
 
 @contextmanager
-def meanwhile(*calls: Callable[[], object]) -> Iterator[None]:
-    """Calls these while the engine's processes start, which the block has to wait for.
+def meanwhile(call: Callable[[], object]) -> Iterator[None]:
+    """Calls this while the engine's processes start, which the block has to wait for.
 
     In a thread that starts when the processes have: one that is forked while another thread holds
     a lock may wait for that lock forever.
     """
-    thread = threading.Thread(target=_call, args=calls, daemon=True, name="imports")
+    thread = threading.Thread(target=_call, args=[call], daemon=True, name="meanwhile")
     begin = MPClient._start_mm_warmup
 
     def started(self: MPClient) -> None:
@@ -48,11 +48,6 @@ def meanwhile(*calls: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def _call(*calls: Callable[[], object]) -> None:
-    for call in calls:
-        with suppress(Exception):  # who needs it will call it again, and say what is wrong
-            call()
-
-
-def import_application() -> None:
-    """What building vLLM's application imports first of all when a model generates text."""
+def _call(call: Callable[[], object]) -> None:
+    with suppress(Exception):  # who needs it will call it again, and say what is wrong
+        call()

@@ -94,6 +94,20 @@ def test_the_job_in_flight_finishes_and_the_process_ends_with_0(
         assert worker.exit_code() == 0, worker.log
         for step in ["local endpoint started", "vLLM imported", "engine built", "warmed up"]:
             assert re.search(rf"{step}.* in \d+\.\d s", worker.log)
+        assert_parts_add_up(worker)
+
+
+def assert_parts_add_up(worker: WorkerProcess) -> None:
+    """One line of the log has every part of the start, in their order, and they are all of it."""
+    (line,) = re.findall(r"ready for jobs, (.*)", worker.log)
+    total, parts = re.fullmatch(r"(\d+\.\d) s after the start: (.*)", line).groups()  # type: ignore[union-attr]
+    parts = re.sub(r" \(weights \d+\.\d\)", "", parts)
+    seconds = dict(part.rsplit(" ", 1) for part in parts.split(", "))
+    assert " ".join(seconds) == (
+        "Python configuration local endpoint imports engine SDK application warm-up first job-take"
+    )
+    rounding = 0.05 * (len(seconds) + 1)
+    assert sum(map(float, seconds.values())) == pytest.approx(float(total), abs=rounding)
 
 
 def test_wrong_settings_end_the_start_at_once_with_every_mistake() -> None:

@@ -469,3 +469,13 @@ def test_each_option_of_vllm_is_offered_once_or_left_out_for_a_reason() -> None:
     offered = [variable.option for variable in catalogue().values() if variable.option]
     left_out = [name for names in words()["not_offered"].values() for name in names]
     assert sorted(offered + left_out) == sorted(options())
+
+
+def test_without_a_gpu_nothing_is_compiled_where_the_model_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variable = "TORCHDYNAMO_DISABLE"
+    assert load(ENFORCE_EAGER="1").exports[variable] == "1"
+    assert variable not in load(ENFORCE_EAGER="0").exports
+    monkeypatch.setattr("vllm_worker.configuration.count_gpus", lambda environ: 1)
+    assert variable not in load(ENFORCE_EAGER="1").exports

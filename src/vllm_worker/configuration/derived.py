@@ -27,8 +27,8 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     exports = {}
     eager = sources.values.get("ENFORCE_EAGER")
     if not gpus and eager and is_true(eager.text):
-        # vLLM would still compile one function, at the first request for log-probabilities: all
-        # jobs wait ten seconds for it, and without a compiler the engine dies of it.
+        # vLLM would still compile one function, at the first request for log-probabilities. That
+        # needs a compiler, and all other jobs wait for it, ten seconds the first time.
         exports["TORCHDYNAMO_DISABLE"] = "1"
     if settings.hf_token:
         exports["HF_TOKEN"] = settings.hf_token.get_secret_value()
