@@ -81,11 +81,12 @@ class VLLMEngine:
         engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
         arguments.api_key = [""]
-        engine_processes.let_core_fork()
         try:
             # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
             engine_args = AsyncEngineArgs.from_cli_args(arguments)
             propagate_flash_late_interaction(arguments, engine_args)
+            if not engine_args.numa_bind:  # which starts processes by a command of its own
+                engine_processes.let_core_fork()
             config = engine_args.create_engine_config(_CONTEXT)
         except ValueError as error:
             raise ConfigurationError([_without_links(error)]) from None
