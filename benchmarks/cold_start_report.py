@@ -55,7 +55,7 @@ def summary(results: ColdStarts) -> str:
     """All that docs/cold-start.md shows of a run."""
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     parts = (
-        f"Medians of {len(results.ours)} starts of each. {machine}.",
+        f"Starts of each: {len(results.ours)}, of which these are the medians. {machine}.",
         "\n".join(_starts(results)),
         "The parts of this worker's start, as its log has them:",
         "\n".join(_parts(results)),

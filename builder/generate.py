@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import cold_start_report, report
 from vllm_worker.configuration.catalogue import (
     Variable,
     catalogue,
@@ -180,6 +180,12 @@ def performance() -> str:
     return _between(ROOT / "docs" / "performance.md", report.summary(report.load()))
 
 
+def cold_start() -> str:
+    """docs/cold-start.md, likewise."""
+    results = cold_start_report.load()
+    return _between(ROOT / "docs" / "cold-start.md", cold_start_report.summary(results))
+
+
 def _between(path: Path, generated: str) -> str:
     """The file with what stands between its two marks replaced."""
     before, _, rest = path.read_text().partition(BEGIN)
@@ -233,6 +239,7 @@ FILES: dict[str, Callable[[], str]] = {
     ".runpod/hub.json": hub,
     "docs/configuration.md": reference,
     "docs/performance.md": performance,
+    "docs/cold-start.md": cold_start,
     "README.md": readme,
 }
 
