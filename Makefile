@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: serve test test-fast soak test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.PHONY: serve test test-fast soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -22,6 +22,9 @@ test-volume: set-up      ## workers that compile and share a volume (minutes; no
 
 test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
 	$(BIN)/python -m tests.image
+
+fuzz: set-up             ## five minutes of random input against the real engine
+	$(BIN)/python -m tests.fuzz
 
 check: set-up            ## format, lint, types, generated files
 	$(BIN)/ruff format --check .

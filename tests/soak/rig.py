@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.soak.plan import ADAPTER
 from tests.system.adapters import make_adapter
-from tests.system.worker_process import WorkerProcess, running_worker
+from tests.system.worker_process import WorkerProcess, requests_and_tasks, running_worker
 from tests.threaded_server import serving
 from vllm_worker.endpoint.app import create_app
 from vllm_worker.endpoint.job_queue import JobQueue
@@ -76,10 +75,7 @@ class Rig:
         self._inspect_socket = inspect_socket
 
     def holdings(self) -> Holdings:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(30)
-            connection.connect(str(self._inspect_socket))
-            frontend, core, tasks = map(int, connection.makefile().read().split())
+        frontend, core, tasks = requests_and_tasks(self._inspect_socket)
         process = psutil.Process(self.worker.process.pid)
         with process.oneshot():
             return Holdings((frontend, core), tasks, process.num_fds(), process.memory_info().rss)

@@ -1,7 +1,6 @@
 """One worker process for all tests that do not end it, on an endpoint of its own."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import openai
 import pytest
 import runpod
 
+from tests.system import worker_process
 from tests.system.stream_gate import StreamGate, stream_gate
 from tests.system.worker_process import WorkerProcess, running_worker
 from vllm_worker.endpoint import process
@@ -75,15 +75,7 @@ def worker(
 @pytest.fixture
 def requests_held(worker: WorkerProcess, inspect_socket: Path) -> Callable[[], tuple[int, int]]:
     """How many requests the engine holds, in its frontend and in its core."""
-
-    def ask() -> tuple[int, int]:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
-            connection.connect(str(inspect_socket))
-            frontend, core, _ = connection.makefile().read().split()
-        return int(frontend), int(core)
-
-    return ask
+    return lambda: worker_process.requests_held(inspect_socket)
 
 
 @pytest.fixture

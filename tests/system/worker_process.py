@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -39,6 +40,22 @@ def running_scaler_worker(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def requests_and_tasks(inspect_socket: Path) -> tuple[int, int, int]:
+    """What a worker of inspectable_handler.py holds: requests in the engine's frontend and in its
+    core, and tasks of the event loop.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(str(inspect_socket))
+        frontend, core, tasks = map(int, connection.makefile().read().split())
+    return frontend, core, tasks
+
+
+def requests_held(inspect_socket: Path) -> tuple[int, int]:
+    """The requests of these."""
+    return requests_and_tasks(inspect_socket)[:2]
 
 
 class WorkerProcess:
