@@ -5,7 +5,6 @@ behind `vllm serve`, so its routes, checks and error bodies are those of the ins
 """
 
 import argparse
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm_worker import (
     asgi,
     engine_adapters,
+    engine_bodies,
     engine_constraints,
     engine_numbers,
     engine_pace,
@@ -76,7 +76,8 @@ class VLLMEngine:
         self._log = EngineLog(arguments)
         guard_media()
         connectors = arguments.kv_transfer_config, arguments.ec_transfer_config
-        engine_pace.install(self._abort_soon, has_connector=any(connectors))
+        engine_pace.install(has_connector=any(connectors))
+        engine_bodies.install()
         engine_numbers.install()
         engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
@@ -112,7 +113,6 @@ class VLLMEngine:
         self._generates = False
         self._given_up = False
         self._beams = Beams(self._llm)
-        self._aborting: set[asyncio.Task[None]] = set()
 
     @property
     def dead(self) -> bool:
@@ -214,12 +214,6 @@ class VLLMEngine:
     def shutdown(self) -> None:
         self._llm.shutdown()
         self._log.close()
-
-    def _abort_soon(self, request_ids: list[str]) -> None:
-        if request_ids:
-            task = asyncio.create_task(self._llm.abort(request_ids, internal=True))
-            self._aborting.add(task)  # asyncio keeps none
-            task.add_done_callback(self._aborting.discard)
 
     async def _adapter(self, model: str | None) -> LoRARequest | None:
         """The adapter of this name; None for the model itself, by any of its names or by none.

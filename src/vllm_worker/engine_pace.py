@@ -4,7 +4,6 @@ vLLM asks that state for an output at each step; without one, nothing of the ste
 What it does by itself (`stream_interval`) has one fixed interval, and no limit in time.
 """
 
-from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -12,23 +11,21 @@ from typing import Any, ClassVar
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine import EngineCoreRequest, FinishReason, output_processor
+from vllm.v1.engine.async_llm import InputStreamError
 from vllm.v1.engine.output_processor import RequestState
 
 from vllm_worker.engine_constraints import nothing_fits
 from vllm_worker.job_log import JobRecord, current_record
 from vllm_worker.pace import Pace
 
-Abort = Callable[[list[str]], object]
-
 requested_pace: ContextVar[Pace | None] = ContextVar("requested_pace", default=None)
 """The pace of the request that is answered in this context."""
 
 
-def install(abort: Abort, has_connector: bool) -> None:
-    """Has vLLM use the state of this module. `abort` ends requests by their internal ids;
-    `has_connector` is whether an engine gets caches from elsewhere, which may fail.
+def install(has_connector: bool) -> None:
+    """Has vLLM use the state of this module. `has_connector` is whether an engine gets caches from
+    elsewhere, which may fail.
     """
-    PacedState.abort = staticmethod(abort)
     PacedState.has_connector = has_connector
     output_processor.RequestState = PacedState
 
@@ -36,14 +33,12 @@ def install(abort: Abort, has_connector: bool) -> None:
 class PacedState(RequestState):  # type: ignore[misc]
     """A request's state. Without a pace it is vLLM's own."""
 
-    abort: ClassVar[Abort]
     has_connector: ClassVar[bool]
 
     @classmethod
     def from_new_request(cls, *arguments: Any, **named: Any) -> "PacedState":
         state: PacedState = super().from_new_request(*arguments, **named)
         state._constrained = _is_constrained(named["request"]) and not cls.has_connector
-        state._siblings = parent.child_requests if (parent := named["parent_req"]) else ()
         if record := current_record.get():
             state._record = record
             if state.request_index == 0:  # the other choices have the same prompt
@@ -57,7 +52,6 @@ class PacedState(RequestState):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._constrained = False
-        self._siblings: Collection[str] = ()
         self._record: JobRecord | None = None
         self._pace: Pace | None = None
         self._token_ids: list[int] = []  # that are held
@@ -85,9 +79,8 @@ class PacedState(RequestState):  # type: ignore[misc]
         if self._record:
             self._record.count_output(len(new_token_ids))
         if self._constrained and finish_reason == FinishReason.ERROR and self.queue is not None:
-            # Raised to whoever waits for the output; after a client's mistake, vLLM aborts nothing.
-            self.queue.put(nothing_fits())
-            type(self).abort(list(self._siblings))
+            # In the one wrapping with which vLLM ends the request's other choices as well.
+            self.queue.put(InputStreamError(nothing_fits()))
             return None
         if self._pace is None:
             return super().make_request_output(

@@ -16,9 +16,10 @@ from vllm_worker.settings import CLOSED_FIELDS, Settings
 from vllm_worker.validation import json_text, json_type
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+_RESPONSES = "/v1/responses"
 _AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _PER_TOKEN = ("logprobs", "top_logprobs", "prompt_logprobs", "return_token_ids", "stream_interval")
-_CONSTRAINABLE = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", "/v1/responses")
+_CONSTRAINABLE = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
 
 
 async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pace) -> VLLMRequest:
@@ -28,9 +29,7 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
     headers = {"x-request-id": job_id, "content-type": "application/json"} | job.headers
     if not job.body:
         return VLLMRequest(job.method, job.route, b"" if job.body is None else b"{}", headers)
-    path, body = job.path, with_current_names(job.body)
-    if "messages" in body:
-        body = body | {"messages": _messages(body["messages"])}
+    path, body = job.path, _current(job.path, job.body)
     selection = PLAIN
     if path in (CHAT, COMPLETIONS):
         selection = read_selection(body, stream=body.get("stream") not in (None, False))
@@ -44,6 +43,17 @@ async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pa
         content = json_text(_drawing(path, body, selection)).encode()
     given_pace = pace if _paceable(path, body) else None
     return VLLMRequest(job.method, job.route, content, headers, selection, given_pace)
+
+
+def _current(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The body as this version of vLLM wants it."""
+    body = with_current_names(body)
+    if "messages" in body:
+        body = body | {"messages": _messages(body["messages"])}
+    if path == _RESPONSES:
+        # OpenAI takes null for the default. So does vLLM, but fails when its answer repeats it.
+        return {name: value for name, value in body.items() if value is not None}
+    return body
 
 
 def _messages(value: Any) -> list[Any]:
