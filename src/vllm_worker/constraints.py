@@ -49,11 +49,12 @@ class Limits:
         patterns = [*_patterns(schemas), constraint.regex or ""]
         grammars = [*_texts(schemas, "grammar"), constraint.grammar or ""]
         count = sum(map(repeats, patterns)) + sum(map(grammar_repeats, grammars))
+        count += sum(map(_items, schemas))
         if count > self.repeats:
             return (
                 f"repeats its parts {count:,} times, more than {self.repeats:,} "
-                "(STRUCTURED_OUTPUT_MAX_REPEATS): {2,9} counts as 9, nested ones multiply, and "
-                f"?, * and + count as {_UNBOUNDED}"
+                "(STRUCTURED_OUTPUT_MAX_REPEATS): {2,9} and maxItems 9 count as 9, nested ones "
+                f"multiply, and ?, * and + count as {_UNBOUNDED}"
             )
         return None
 
@@ -114,6 +115,13 @@ def _reference(schema: dict[str, Any]) -> str | None:
 def _texts(objects: list[dict[str, Any]], name: str) -> Iterator[str]:
     """The texts that objects have under a name."""
     yield from (text for one in objects if isinstance(text := one.get(name), str))
+
+
+def _items(schema: dict[str, Any]) -> int:
+    """How many items an array may or must have: llguidance builds something for each of them."""
+    given = (schema.get("minItems"), schema.get("maxItems"))
+    numbers = [number for number in given if isinstance(number, int | float) and number > 0]
+    return int(min(max(numbers, default=0), _ENOUGH))
 
 
 def _patterns(schemas: list[dict[str, Any]]) -> Iterator[str]:

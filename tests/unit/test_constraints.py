@@ -83,6 +83,9 @@ PATTERNS = {"properties": {f"p{i}": {"pattern": "^[a-z]{1,1000}$"} for i in rang
         (given(json=json.dumps(PATTERNS)), "20,000 times"),
         (given(json={"patternProperties": {"(a{1,200}){1,200}": {}}}), "40,200 times"),
         (given(structural_tag=json.dumps({"format": [PATTERNS]})), "20,000 times"),
+        (given(json={"items": {"type": "array", "minItems": 10**9}}), "1,000,000,000 times"),
+        (given(json='{"minItems": 5, "maxItems": 1e5}'), "100,000 times"),
+        (given(json='{"minItems": NaN, "maxItems": "many"}'), None),
         (given(json={"items": [{"$ref": "https://x/y"}]}), "refers to 'https://x/y'"),
         (given(json={"$defs": {"x": {}}, "items": {"$ref": "#/$defs/x"}}), None),
         (
