@@ -52,7 +52,7 @@ lock:                    ## resolve the pinned requirements anew
 	$(PYTHON) builder/set_up.py --lock
 
 clean:                   ## remove what set-up and tools made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up:

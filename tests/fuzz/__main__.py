@@ -47,7 +47,7 @@ def main() -> None:
             try:
                 turns = Turns(say, arguments.seed, time.monotonic() + 60 * arguments.minutes)
                 fuzz(Asker(endpoint.url), turns, worker)
-                eventually(lambda: requests_held(socket) == (0, 0), timeout=60)
+                check_that_nothing_is_held(socket)
             except Stuck as stuck:
                 say(f"FAILED: {stuck}\n{worker.log[-3000:]}")
                 turns.failures.add("stuck")
@@ -70,6 +70,14 @@ def fuzz(asker: Asker, turns: Turns, worker: WorkerProcess) -> None:
             raise Stuck("the worker has ended")
         if (answers := asker.usual_answers()) != usual:
             raise Stuck(f"ordinary jobs are answered {answers}, no longer {usual}")
+
+
+def check_that_nothing_is_held(inspect_socket: Path) -> None:
+    """Raises Stuck when the engine still has requests that nobody waits for."""
+    try:
+        eventually(lambda: requests_held(inspect_socket) == (0, 0), timeout=60)
+    except AssertionError:
+        raise Stuck(f"the engine holds requests: {requests_held(inspect_socket)}") from None
 
 
 def _arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ from tests.system.worker_process import ROOT
 BOUND_S = 60
 """In which every job must have ended."""
 _ERROR_FIELDS = {"message", "type", "param", "code"}
-_NOT_IMPLEMENTED = 501
+_NOT_IMPLEMENTED, _GONE = 501, 503
 _LEAK = re.compile(rf'Traceback|File "|site-packages|lib/python|{re.escape(str(ROOT))}')
 """What no message to a client may have in it."""
 
@@ -94,9 +94,10 @@ class Asker:
     def _gateway(self, job_input: Any) -> int:
         """Where the input cannot come from the gateway, it goes the direct way."""
         match job_input:
-            case {"openai_route": str(route), "openai_input": dict(body), **rest} if not rest:
-                path = quote(route, errors="replace", safe="/?=&")
-                return judge(self._post(self.gateway_url + path, body))
+            case {"openai_route": str(route), "openai_input": dict(body), **rest}:
+                if route.startswith("/") and not rest:
+                    path = quote(route, errors="replace", safe="/?=&")
+                    return judge(self._post(self.gateway_url + path, body))
         return self._runsync(job_input)
 
     def _post(self, url: str, value: Any, **options: Any) -> httpx.Response:
@@ -148,6 +149,8 @@ def _code(error: Any) -> int:
     if not (isinstance(error, dict) and error.keys() == _ERROR_FIELDS):
         raise Wrong(f"this is no error of OpenAI's form: {error!r}")
     code, message = error["code"], error["message"]
+    if code == _GONE:
+        raise Stuck(f"the engine is dead: {message}")
     if not (400 <= code < 500 or code == _NOT_IMPLEMENTED):
         raise Wrong(f"code {code}: {message}")
     if not (isinstance(message, str) and message) or _LEAK.search(message):

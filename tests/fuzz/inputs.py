@@ -82,7 +82,10 @@ PLAUSIBLE: dict[str, list[Any]] = {
                     {"type": "function", "function": {"name": "f"}}, {"type": "tool", "name": "f"}],
     "response_format": [{"type": kind} for kind in ("text", "json_object", "grammar")]
     + [{"type": "json_schema", "json_schema": {"name": "x", "schema": _SCHEMA}}],
-    "structured_outputs": [{}, {"json": _SCHEMA}, {"json": "{"}, {"json": True}, {"regex": "a+"},
+    "structured_outputs": [{}, {"json": _SCHEMA}, {"json": "{"}, {"json": True},
+                           {"json": {"type": "array", "minItems": 10**9}},
+                           {"json": {"type": "array", "maxItems": 9, "contains": {}}},
+                           {"regex": "a+"},
                            {"regex": "("}, {"choice": ["a", "b"]}, {"choice": []}, {"choice": [""]},
                            {"grammar": 'root ::= "a"'}, {"grammar": "x"}, {"json_object": True},
                            {"structural_tag": "{}"}, {"regex": "a", "json": {}}],
@@ -156,13 +159,14 @@ def _value(name: str) -> Strategy:
     known = PLAUSIBLE.get(name)
     usual = st.sampled_from(known) if known else st.booleans()
     # Of several fields, one that is refused hides what the others do.
-    return _mostly(usual, _mostly(usual.flatmap(_spoilt), ANYTHING, 3), 6)
+    return _mostly(usual, _mostly(usual.flatmap(_spoilt), ANYTHING, 2), 4)
 
 
 @st.composite
 def _with_fields(draw: Draw, base: dict[str, Any], names: list[str]) -> dict[str, Any]:
     """The base with values for some of these fields."""
-    chosen = draw(st.lists(st.sampled_from(names), max_size=4, unique=True))
+    names = names + 2 * [name for name in names if name in PLAUSIBLE]
+    chosen = draw(st.lists(st.sampled_from(names), max_size=5, unique=True))
     return base | {name: draw(_value(name)) for name in chosen}
 
 

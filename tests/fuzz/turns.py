@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
-from tests.fuzz.asking import Wrong
+from tests.fuzz.asking import Stuck, Wrong
 
 Ask = Callable[[Any], int]
 """Puts a case and returns the status that came of it. Raises Wrong, Stuck."""
@@ -87,6 +87,9 @@ class Turns:
             except Wrong as wrong:
                 if _kind(wrong) not in self.failures:
                     raise
+            except Stuck as stuck:
+                cases = "\n    ".join(repr(case)[:2000] for case in burst)
+                raise Stuck(f"{stuck}\nThese were in flight:\n    {cases}") from None
         if time.monotonic() > self._said + _PROGRESS_S:
             self._said = time.monotonic()
             self._say(str(self.tally))
