@@ -1,7 +1,7 @@
 """One request to an ASGI application in this process, with no socket in between."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,6 +19,8 @@ class Response:
     def __init__(self, app: Any, scope: dict[str, Any], body: bytes) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.translate: Callable[[Exception], Exception] = lambda error: error
+        """What is raised for what the application raises in the middle of its answer."""
         self._body = body
         self._body_sent = False
         self._complete = False
@@ -87,7 +89,7 @@ class Response:
         if self._task.cancelled():
             raise ConnectionError("the application was stopped")
         if failure := self._task.exception():
-            raise failure
+            raise self.translate(failure) if isinstance(failure, Exception) else failure
         raise ConnectionError("the application ended in the middle of its answer")
 
 

@@ -38,7 +38,7 @@ from vllm_worker.engine_beams import Beams, requested_selection
 from vllm_worker.engine_failures import start_failure
 from vllm_worker.engine_log import EngineLog
 from vllm_worker.engine_media import guard_media
-from vllm_worker.engine_outputs import deltas, translated
+from vllm_worker.engine_outputs import deltas, translated, translated_in_mid_answer
 from vllm_worker.engine_pace import requested_pace
 from vllm_worker.engine_sampling import named, sampling_params
 from vllm_worker.errors import (
@@ -177,9 +177,11 @@ class VLLMEngine:
         # A parser reads what the model says token by token, as it was made to.
         parser = self._llm.vllm_config.structured_outputs_config.reasoning_parser
         requested_pace.set(None if parser else request.pace)
-        return await asgi.request(
+        response = await asgi.request(
             self._app, request.method, request.target, request.content, request.headers
         )
+        response.translate = translated_in_mid_answer
+        return response
 
     async def generate(
         self,

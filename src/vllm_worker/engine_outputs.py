@@ -26,6 +26,18 @@ def deltas(output: RequestOutput, pace: Pace | None) -> list[Delta]:
     ]
 
 
+def translated_in_mid_answer(error: Exception) -> JobError:
+    """What the application raised in the middle of an answer, translated.
+
+    Where it could have answered the error, had it not begun, Starlette wraps it in a RuntimeError.
+    """
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    failure = translated(error)
+    failure.__cause__ = error
+    return failure
+
+
 def translated(error: Exception) -> JobError:
     """vLLM's exceptions as the worker's, by the table that vLLM's own application uses."""
     if isinstance(error, EngineDeadError):

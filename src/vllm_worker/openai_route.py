@@ -111,8 +111,11 @@ async def _events(response: Response, pace: Pace) -> AsyncGenerator[Event]:
             yield event
     except Exception as error:
         # The application broke off in mid-stream: say so in the stream as well.
-        failure = EngineFailure("The engine failed in the middle of this stream.")
-        failure.__cause__ = error
+        if isinstance(error, JobError) and error.code < 500:
+            failure = error  # Responses are only checked when the stream has begun
+        else:
+            failure = EngineFailure("The engine failed in the middle of this stream.")
+            failure.__cause__ = error.__cause__ or error
         yield Event(failure.as_event())
     finally:
         await response.aclose()

@@ -34,3 +34,13 @@ async def test_null_is_the_default_of_a_response(
     body = {"input": "Hi", "max_output_tokens": 3, "stream": stream, name: None}
     outputs = await run(engine, {"openai_route": "/v1/responses", "openai_input": body})
     assert outputs
+
+
+async def test_a_response_s_schema_that_is_found_wrong_when_its_stream_has_begun(
+    engine: VLLMEngine,
+) -> None:
+    wrong = {"type": "json_schema", "name": "x", "schema": {"type": "string", "pattern": "["}}
+    body = {"input": "Hi", "stream": True, "text": {"format": wrong}}
+    with pytest.raises(Refused) as refused:
+        await run(engine, {"openai_route": "/v1/responses", "openai_input": body})
+    assert refused.value.error["code"] == 400
