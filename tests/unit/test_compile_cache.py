@@ -1,5 +1,6 @@
 """The archive of compiled code: whole or not there, whoever writes and whatever happens to them."""
 
+import logging
 import os
 import threading
 import time
@@ -92,6 +93,12 @@ def test_what_holds_for_one_machine_or_one_process_is_not_shared(
     reader = cache(tmp_path / "reader", tmp_path)
     reader.load()
     assert compiled(reader).keys() == {CUBIN, "vllm/model"}
+
+
+@pytest.fixture(autouse=True)
+def all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Also after vLLM, or what it imports, has raised the level."""
+    caplog.set_level(logging.INFO, "vllm_worker")
 
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 1537])
