@@ -78,6 +78,7 @@ class VLLMEngine:
         connectors = arguments.kv_transfer_config, arguments.ec_transfer_config
         engine_pace.install(has_connector=any(connectors))
         engine_bodies.install()
+        engine_processes.install()
         engine_numbers.install()
         engine_constraints.install(limits or Limits())
         # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.

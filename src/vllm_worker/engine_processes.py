@@ -2,16 +2,35 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from typing import Any
 
 from vllm.platforms import current_platform
 from vllm.v1.engine import utils
+from vllm.v1.engine.core import EngineCoreProc
 from vllm.v1.engine.core_client import MPClient
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+
+
+_run_core = EngineCoreProc.run_engine_core
+
+
+def install() -> None:
+    """Has the engine's core end without a traceback on its standard error."""
+    EngineCoreProc.run_engine_core = staticmethod(run_core)
+
+
+def run_core(*arguments: Any, **named: Any) -> None:
+    """The core's process. vLLM has logged what it raises; multiprocessing would write all of it."""
+    try:
+        _run_core(*arguments, **named)
+    except Exception:
+        sys.exit(1)
 
 
 def let_core_fork() -> None:
