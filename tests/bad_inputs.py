@@ -24,6 +24,14 @@ class Case:
     says: str | None
     code: int = 400
 
+    @property
+    def arrives(self) -> bool:
+        """Half of a surrogate pair does not: the local endpoint's own JSON is in UTF-8."""
+        try:
+            return bool(json.dumps(self.input, ensure_ascii=False).encode())
+        except UnicodeEncodeError:
+            return False
+
 
 def nested(levels: int, inside: Any = "x") -> Any:
     """A value in so many arrays and objects."""

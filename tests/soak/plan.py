@@ -29,7 +29,11 @@ piece), closes its connection, or has sent something wrong.
 """
 _SUBJECTS = ("RunPod", "vLLM", "a cold start", "LoRA", "a token", "the queue", "an adapter")
 _LARGE = 50_000
-_BAD = [case for case in CASES if case.says is not None and len(repr(case.input)) < _LARGE]
+_BAD = [
+    case
+    for case in CASES
+    if case.says is not None and case.arrives and len(repr(case.input)) < _LARGE
+]
 
 
 @dataclass(frozen=True, slots=True)
