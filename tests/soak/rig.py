@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,7 @@ from vllm_worker.endpoint.jobs import Job, Status
 from vllm_worker.endpoint.process import worker_environment
 
 _IDLE_S = 32
+_LOOKS = 20
 _POST_S = 0.01
 """How long RunPod takes for a piece, so that jobs are also cancelled while one is posted."""
 
@@ -83,12 +84,17 @@ class Rig:
     def settled(self, files: int = 0) -> Holdings:
         """What the worker holds when its idle connections are closed, or no more than `files` open.
 
-        aiohttp closes a connection that was idle for 15 s, and looks every 15 s.
+        aiohttp closes a connection that was idle for 15 s, and looks every 15 s. Of the tasks, the
+        fewest of several looks: polls and pings come and go.
         """
         deadline = time.monotonic() + _IDLE_S
         while (holdings := self.holdings()).files > files and time.monotonic() < deadline:
             time.sleep(1)
-        return holdings
+        tasks = []
+        for _ in range(_LOOKS):
+            tasks.append(self.holdings().tasks)
+            time.sleep(0.2)
+        return replace(holdings, tasks=min(tasks))
 
 
 @contextmanager
