@@ -21,14 +21,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from vllm_worker.configuration.model_files import wanted_weights
 from vllm_worker.configuration.volume import cache_folder
 
 SECRET = Path("/run/secrets/HF_TOKEN")
 _TEXT = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
 """Configuration, tokenizers, templates and a model's own code."""
-_WEIGHTS = (".safetensors", ".bin", ".pt")
-"""Forms of weights, the preferred one first."""
-_NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state")
 _OTHER_FRAMEWORKS = {"original", "onnx", "openvino", "coreml", "metal", "gguf", "tf", "flax"}
 
 
@@ -66,7 +64,7 @@ def download(
         info = HfApi(endpoint, token=token).model_info(name, revision=revision, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         wanted = wanted_files(list(sizes), weights)
-        if weights and not any(PurePosixPath(file).suffix in _WEIGHTS for file in wanted):
+        if weights and not wanted_weights(wanted):
             raise DownloadError(f"{name} has no weights that vLLM reads from this repository.")
         size = sum(sizes[file] for file in wanted)
         left_out = len(sizes) - len(wanted)
@@ -99,23 +97,11 @@ def download(
 def wanted_files(files: list[str], weights: bool = True) -> list[str]:
     """Of a repository's files, those that vLLM reads.
 
-    Weights in one form only: safetensors where there are any, and the consolidated form, which
-    repeats the sharded one, only where it is alone.
+    Weights in one form only, see `wanted_weights`.
     """
     paths = [path for path in map(PurePosixPath, files) if not _OTHER_FRAMEWORKS & {*path.parts}]
-    wanted = [path for path in paths if path.suffix in _TEXT]
-    if weights:
-        wanted += _wanted_weights(paths)
-    return [str(path) for path in wanted]
-
-
-def _wanted_weights(paths: list[PurePosixPath]) -> list[PurePosixPath]:
-    for suffix in _WEIGHTS:
-        found = [p for p in paths if p.suffix == suffix and not p.name.startswith(_NOT_WEIGHTS)]
-        sharded = [path for path in found if not path.name.startswith("consolidated")]
-        if found:
-            return sharded or found
-    return []
+    wanted = [str(path) for path in paths if path.suffix in _TEXT]
+    return wanted + (wanted_weights([str(path) for path in paths]) if weights else [])
 
 
 def _check_room(size: int, folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from vllm_worker.configuration import Configuration
+from vllm_worker.configuration.model_files import wanted_weights
 
 _THREADS = 4
 _BLOCK_BYTES = 16 * 1024**2
@@ -53,7 +54,8 @@ def weights(configuration: Configuration) -> list[Path]:
             )
         except (OSError, ValueError):
             return []
-    return sorted(folder.glob("*.safetensors"))
+    found = sorted(file.name for file in folder.glob("*.safetensors"))
+    return [folder / name for name in wanted_weights(found)]
 
 
 def _read(waiting: "queue.SimpleQueue[Path]") -> None:

@@ -1,9 +1,9 @@
 """A model's config.json and the size of its weights, without their download."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vllm_worker.errors import ConfigurationError
@@ -44,25 +44,30 @@ def read_model(model: str, revision: str | None) -> ModelFiles:
 
 
 def weights_of(sizes: Mapping[str, int], index: Mapping[str, Any]) -> int:
-    """The bytes of the files that vLLM reads, of these; 0 if they are not all there.
-
-    The consolidated form, which repeats the sharded one, counts only where it is alone.
-    """
+    """The bytes of the files that vLLM reads, of these; 0 if they are not all there."""
     named = set((index.get("weight_map") or {}).values())
     if named and named <= sizes.keys():
         return sum(sizes[name] for name in named)
     if named and any(name.endswith(".safetensors") for name in sizes):
         return 0
+    return sum(sizes[name] for name in wanted_weights([name for name in sizes if "/" not in name]))
+
+
+def wanted_weights(files: Collection[str]) -> list[str]:
+    """Of these files, the weights that vLLM reads: one form of them, safetensors if there are any.
+
+    The consolidated form, which repeats the sharded one, only where it is alone.
+    """
     for suffix in _WEIGHTS:
         found = [
-            name
-            for name in sizes
-            if name.endswith(suffix) and "/" not in name and not name.startswith(_NOT_WEIGHTS)
+            file
+            for file in files
+            if file.endswith(suffix) and not PurePosixPath(file).name.startswith(_NOT_WEIGHTS)
         ]
+        sharded = [f for f in found if not PurePosixPath(f).name.startswith("consolidated")]
         if found:
-            sharded = [name for name in found if not name.startswith("consolidated")]
-            return sum(sizes[name] for name in sharded or found)
-    return 0
+            return sharded or found
+    return []
 
 
 def _small_files(model: str, revision: str | None) -> Path:
