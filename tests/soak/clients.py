@@ -138,7 +138,7 @@ def _mistake(job: PlannedJob, text: str) -> str | None:
     """What is wrong with the text of a job that completed."""
     if job.fate != "completed":
         return None
-    if job.tokens is None:
+    if job.with_schema:
         try:
             fits = json.loads(text).keys() == set(SCHEMA["required"])
         except ValueError:

@@ -38,15 +38,14 @@ _BAD = [
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """`tokens` is how many the job must generate, or None where a schema ends it.
-
-    `code` is what a job that is refused fails with.
+    """`with_schema` is whether the answer has to follow SCHEMA; `code` is what a job that is refused
+    fails with.
     """
 
     number: int
     fate: Fate
     input: Any
-    tokens: int | None
+    with_schema: bool
     code: int | None
     delay: float
     """Seconds until the client does what it does to the job."""
@@ -73,14 +72,14 @@ def plan(jobs: int, seed: int = 0) -> Iterator[PlannedJob]:
         delay = chance.random() ** 2
         if fate == "refused":
             case = chance.choice(_BAD)
-            yield PlannedJob(number, fate, case.input, None, case.code, delay)
+            yield PlannedJob(number, fate, case.input, False, case.code, delay)
             continue
         with_schema = chance.random() < 0.1
         # The pace of a stream follows the schedule; one that is cancelled should still be there.
         tokens = chance.randint(100, 200) if fate != "completed" else chance.randint(1, 200)
         stream = fate == "cancelled in mid-post" or chance.random() < 0.5
         job = _input(chance, tokens, stream, with_schema)
-        yield PlannedJob(number, fate, job, None if with_schema else tokens, None, delay)
+        yield PlannedJob(number, fate, job, with_schema, None, delay)
 
 
 def _input(chance: random.Random, tokens: int, stream: bool, with_schema: bool) -> dict[str, Any]:
