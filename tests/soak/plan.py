@@ -38,7 +38,7 @@ _BAD = [
 
 @dataclass(frozen=True, slots=True)
 class PlannedJob:
-    """`with_schema` is whether the answer has to follow SCHEMA; `code` is what a job that is refused
+    """`with_schema` is whether the answer has to follow SCHEMA, `code` what a job that is refused
     fails with.
     """
 
