@@ -24,8 +24,7 @@ class Results:
     medians: dict[Key, Figures]
 
     def figures(self, kind: str, streams: int, system: str, latency: float = 0.0) -> Figures:
-        """The bare engine knows no kinds: its figures stand beside those of all."""
-        return self.medians[NATIVE if system == "raw" else kind, streams, latency, system]
+        return self.medians[kind, streams, latency, system]
 
     def ratio(self, name: str, kind: str, streams: int, system: str) -> float:
         """Ours to another system's."""

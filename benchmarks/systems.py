@@ -122,7 +122,9 @@ async def raw(logs: Path) -> AsyncIterator[list[System]]:
         async def ask_all(case: Case) -> list[Answer]:
             assert process.stdin
             assert process.stdout
-            process.stdin.write(f"{case.streams} {case.tokens}\n".encode())
+            asked = case.body.get("messages") or case.body["prompt"]
+            line = json.dumps([case.streams, case.tokens, asked])
+            process.stdin.write(f"{line}\n".encode())
             while not (line := await process.stdout.readline()).startswith(b"["):
                 assert line, "the bare engine ended"
             return [Answer(**answer) for answer in json.loads(line)]
