@@ -53,7 +53,9 @@ class Case:
     @property
     def repeats(self) -> int:
         """How often it is measured in a round: what is over soon is noisy."""
-        return 1 if self.latency or self.streams > 64 else 8 if self.streams == 1 else 2
+        if self.latency or self.streams > 64:
+            return 1
+        return 4 if self.streams == 1 else 2
 
     @property
     def body(self) -> dict[str, Any]:
