@@ -114,10 +114,15 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
                 arrival.cancel()
                 continue
             self._start(session, arrival.result(), running)
+            self._start_waiting(session, running)
         while running:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            while not self.jobs_queue.empty():  # jobs that begin anew
-                self._start(session, self.jobs_queue.get_nowait(), running)
+            self._start_waiting(session, running)  # jobs that begin anew
+
+    def _start_waiting(self, session: Any, running: set[asyncio.Task[None]]) -> None:
+        """All at once: the engine then takes jobs that came together into the same steps."""
+        while not self.jobs_queue.empty():
+            self._start(session, self.jobs_queue.get_nowait(), running)
 
     def _start(self, session: Any, job: dict[str, Any], running: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(self.handle_job(session, job))

@@ -160,7 +160,7 @@ def test_readers_find_one_writers_archive_whole_while_several_write(tmp_path: Pa
     for thread in threads:
         thread.start()
     try:
-        for number in range(40):
+        for number in range(15):
             reader = cache(tmp_path / f"reader{number}", tmp_path)
             reader.load()
             files = compiled(reader)
