@@ -49,7 +49,7 @@ class Target:
     def row(self) -> str:
         sign = "≤" if self.at_most else "≥"
         missed = abs(self.measured / self.bound - 1)
-        verdict = "met" if self.met else f"**missed by {missed:.0%}**"
+        verdict = "met" if self.met else f"**missed by {missed:.1%}**"
         measured = f"{self.measured:.0f}" if self.unit == "ms" else f"{self.measured:.2f}"
         return f"| {self.figure} | {sign} {self.bound:g} {self.unit} | {measured} | {verdict} |"
 
