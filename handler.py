@@ -10,18 +10,13 @@ import sys
 
 from vllm_worker.configuration import load_configuration
 from vllm_worker.errors import ConfigurationError, StartFailure
-from vllm_worker.metrics import serving_metrics
-from vllm_worker.read_ahead import read_ahead
-from vllm_worker.serverless import import_sdk, queue, run
-from vllm_worker.startup import (
-    collect_garbage_rarely,
-    ctrl_c_kept_from_children,
-    leave_at_signals,
-    log_to_stderr,
-    no_garbage_collection,
-    step,
-    timeline,
-)
+from vllm_worker.observability.metrics import serving_metrics
+from vllm_worker.observability.stderr_log import log_to_stderr
+from vllm_worker.observability.timeline import step, timeline
+from vllm_worker.serverless.run import import_sdk, queue, run
+from vllm_worker.startup.gc import collect_garbage_rarely, no_garbage_collection
+from vllm_worker.startup.signals import ctrl_c_kept_from_children, leave_at_signals
+from vllm_worker.startup.weights_prefetch import read_ahead
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger("vllm_worker.handler")
@@ -42,8 +37,8 @@ def main() -> None:
         if cache:
             cache.load()
         with step("vLLM imported"), no_garbage_collection():
-            from vllm_worker.engine import VLLMEngine
-            from vllm_worker.engine_args import parse_engine_args
+            from vllm_worker.engine.args import parse_engine_args
+            from vllm_worker.engine.vllm_engine import VLLMEngine
         timeline.end("imports")
         arguments = parse_engine_args(configuration)
         built = f"engine built for {settings.served_model_names[0]}"

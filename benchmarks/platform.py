@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from vllm_worker.endpoint.job_queue import JobQueue
-from vllm_worker.endpoint.jobs import Job, JobTerms, Status
-from vllm_worker.endpoint.process import listen, worker_environment
-from vllm_worker.endpoint.server import EndpointServer
+from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.jobs import Job, JobTerms, Status
+from vllm_worker.local_endpoint.process import listen, worker_environment
+from vllm_worker.local_endpoint.server import EndpointServer
 
 _TERMS = JobTerms(execution_timeout_s=600, ttl_s=600, kept_s=1)
 

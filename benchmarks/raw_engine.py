@@ -54,8 +54,8 @@ async def main(llm) -> None:
 
 if __name__ == "__main__":
     from vllm_worker.configuration import load_configuration
-    from vllm_worker.engine import VLLMEngine
-    from vllm_worker.engine_args import parse_engine_args
+    from vllm_worker.engine.args import parse_engine_args
+    from vllm_worker.engine.vllm_engine import VLLMEngine
 
     engine = VLLMEngine(parse_engine_args(load_configuration(os.environ)))
     uvloop.run(main(engine._llm))

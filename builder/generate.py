@@ -65,7 +65,7 @@ def _is_current(path: Path, make: Callable[[], str], check: bool) -> bool:
 def vllm_options() -> str:
     """The picture of vLLM's parser, which needs vLLM."""
     logging.disable()
-    from vllm_worker.engine_args import describe_options
+    from vllm_worker.engine.args import describe_options
 
     return _json(describe_options())
 

@@ -6,9 +6,9 @@ import sys
 
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration.derived import count_gpus
-from vllm_worker.configuration.memory_report import RUNPOD_SIZES, report
 from vllm_worker.configuration.show import effective, listing
 from vllm_worker.errors import ConfigurationError
+from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
 
 
 def main() -> int:

@@ -8,15 +8,15 @@ from typing import Any
 
 import msgspec
 
-from vllm_worker import native_route, openai_route
-from vllm_worker.allowed_routes import name_of
+from vllm_worker.configuration.settings import Settings
+from vllm_worker.engine.protocol import Engine
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, ShuttingDown, TooLarge
-from vllm_worker.interface import Engine
-from vllm_worker.job_log import JobLog, JobRecord, current_record, place
-from vllm_worker.jobs import NativeJob, parse_job
-from vllm_worker.metrics import Metrics
-from vllm_worker.settings import Settings
-from vllm_worker.startup import step
+from vllm_worker.jobs.inputs import NativeJob, parse_job
+from vllm_worker.observability.job_log import JobLog, JobRecord, current_record, place
+from vllm_worker.observability.metrics import Metrics
+from vllm_worker.observability.timeline import step
+from vllm_worker.routes import native, openai
+from vllm_worker.routes.allowlist import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -153,10 +153,10 @@ class Worker:
         outputs: AsyncIterator[Any]
         if isinstance(request, NativeJob):
             record.kind = "native"
-            outputs = native_route.answer(request, job_id, self._engine, self.settings)
+            outputs = native.answer(request, job_id, self._engine, self.settings)
         else:
             record.kind = name_of(request.path)
-            outputs = openai_route.answer(request, job_id, self._engine, self.settings)
+            outputs = openai.answer(request, job_id, self._engine, self.settings)
         async for output in outputs:
             yield output
 

@@ -6,8 +6,8 @@ import pytest
 import pytest_asyncio
 
 from vllm_worker.configuration import load_configuration
-from vllm_worker.engine import VLLMEngine
-from vllm_worker.engine_args import parse_engine_args
+from vllm_worker.engine.args import parse_engine_args
+from vllm_worker.engine.vllm_engine import VLLMEngine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

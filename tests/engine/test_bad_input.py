@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from tests.bad_inputs import CASES, Case
-from tests.engine.asking import NATIVE, Refused, ask, run
-from vllm_worker.engine import VLLMEngine
+from tests.support.asking import NATIVE, Refused, ask, run
+from tests.support.bad_inputs import CASES, Case
+from vllm_worker.engine.vllm_engine import VLLMEngine
 
 _BOUND_S = 60
 """Against what never ends; no case takes more than a few seconds."""

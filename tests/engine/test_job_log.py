@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from tests.engine.asking import CHAT, COMPLETIONS, NATIVE, ask
-from vllm_worker.engine import VLLMEngine
+from tests.support.asking import CHAT, COMPLETIONS, NATIVE, ask
+from vllm_worker.engine.vllm_engine import VLLMEngine
 
 
 @pytest.mark.parametrize("form", [CHAT, COMPLETIONS, NATIVE])
@@ -22,5 +22,7 @@ async def test_the_engine_counts_for_the_log(
     caplog.clear()
     await asyncio.create_task(ask(engine, form, **parameters, stream=stream))
     await asyncio.sleep(0)  # the line is written when the task has ended
-    (line,) = [r.getMessage() for r in caplog.records if r.name == "vllm_worker.job_log"]
+    (line,) = [
+        r.getMessage() for r in caplog.records if r.name == "vllm_worker.observability.job_log"
+    ]
     assert f"{tokens_in} tokens in, 7 out, first token after " in line

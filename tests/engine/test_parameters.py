@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.asking import CHAT, COMPLETIONS, NATIVE, QUESTION, Asked, Refused, ask
-from tests.system.worker_process import ROOT
-from vllm_worker.engine import VLLMEngine
+from tests.support.asking import CHAT, COMPLETIONS, NATIVE, QUESTION, Asked, Refused, ask
+from tests.support.worker_process import ROOT
+from vllm_worker.engine.vllm_engine import VLLMEngine
 
 GREEDY = {"temperature": 0, "max_tokens": 24}
 WILD = {"temperature": 2.0, "max_tokens": 8, "ignore_eos": True}

@@ -24,8 +24,9 @@ from tests.fuzz.asking import Asker, Stuck
 from tests.fuzz.described import ask_described, described_cases, fields_of_bodies
 from tests.fuzz.inputs import jobs
 from tests.fuzz.turns import Ask, Turns
-from tests.system.conftest import eventually, running_endpoint
-from tests.system.worker_process import WorkerProcess, requests_held, running_worker
+from tests.support.running import running_endpoint
+from tests.support.waiting import eventually
+from tests.support.worker_process import WorkerProcess, requests_held, running_worker
 
 SMALL = {
     "MAX_MODEL_LEN": "128",
@@ -43,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_endpoint() as endpoint:
         socket = Path(folder, "inspect")
         environment = endpoint.environment | SMALL | {"INSPECT_SOCKET": str(socket)}
-        with running_worker(environment, "tests/system/inspectable_handler.py") as worker:
+        with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
             try:
                 turns = Turns(say, arguments.seed, time.monotonic() + 60 * arguments.minutes)
                 fuzz(Asker(endpoint.url), turns, worker)

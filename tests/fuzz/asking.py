@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.system.worker_process import ROOT
+from tests.support.worker_process import ROOT
 
 BOUND_S = 60
 """In which every job must have ended."""

@@ -10,7 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.core.errors import UnsupportedSchema
 
 from tests.fuzz.asking import BOUND_S, Stuck, Wrong, judge
-from vllm_worker.allowed_routes import ALLOWED
+from vllm_worker.routes.allowlist import ALLOWED
 
 
 def fields_of_bodies(description: dict[str, Any]) -> dict[str, list[str]]:

@@ -5,10 +5,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from vllm_worker.allowed_routes import ALLOWED, REFUSED
-from vllm_worker.jobs import GatewayInput, NativeJob, OpenAIJob
-from vllm_worker.older_names import OLDER_NAMES
-from vllm_worker.selection import NAMES, NEUTRAL
+from vllm_worker.decoding.parameters import NAMES, NEUTRAL
+from vllm_worker.jobs.inputs import GatewayInput, NativeJob, OpenAIJob
+from vllm_worker.jobs.legacy import OLDER_NAMES
+from vllm_worker.routes.allowlist import ALLOWED, REFUSED
 
 Strategy = st.SearchStrategy[Any]
 Draw = Callable[[Strategy], Any]

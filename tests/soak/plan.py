@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tests.bad_inputs import CASES, CHAT, COMPLETIONS
+from tests.support.bad_inputs import CASES, CHAT, COMPLETIONS
 
 ADAPTER = "pirate"
 SCHEMA = {

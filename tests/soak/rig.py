@@ -13,13 +13,13 @@ import psutil
 from starlette.types import Receive, Scope, Send
 
 from tests.soak.plan import ADAPTER
-from tests.system.adapters import make_adapter
-from tests.system.worker_process import WorkerProcess, requests_and_tasks, running_worker
-from tests.threaded_server import serving
-from vllm_worker.endpoint.app import create_app
-from vllm_worker.endpoint.job_queue import JobQueue
-from vllm_worker.endpoint.jobs import Job, Status
-from vllm_worker.endpoint.process import worker_environment
+from tests.support.adapters import make_adapter
+from tests.support.threaded_server import serving
+from tests.support.worker_process import WorkerProcess, requests_and_tasks, running_worker
+from vllm_worker.local_endpoint.app import create_app
+from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.jobs import Job, Status
+from vllm_worker.local_endpoint.process import worker_environment
 
 _IDLE_S = 32
 _LOOKS = 20
@@ -115,5 +115,5 @@ def running_rig(folder: Path, max_concurrency: int) -> Iterator[Rig]:
             # So that an answer does not depend on what else is in its batch.
             "DTYPE": "float32",
         }
-        with running_worker(environment, "tests/system/inspectable_handler.py") as worker:
+        with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
             yield Rig(url, platform, worker, inspect_socket)

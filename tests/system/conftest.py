@@ -1,7 +1,5 @@
 """One worker process for all tests that do not end it, on an endpoint of its own."""
 
-import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,32 +7,11 @@ import openai
 import pytest
 import runpod
 
-from tests.system import worker_process
-from tests.system.stream_gate import StreamGate, stream_gate
-from tests.system.worker_process import WorkerProcess, running_worker
-from vllm_worker.endpoint import process
-
-
-@contextlib.contextmanager
-def running_endpoint() -> Iterator[process.EndpointProcess]:
-    endpoint = process.start("127.0.0.1", 0)
-    try:
-        yield endpoint
-    finally:
-        endpoint.stop()
-
-
-@contextlib.contextmanager
-def running_worker_and_endpoint(
-    environment: dict[str, str],
-) -> Iterator[tuple[WorkerProcess, process.EndpointProcess]]:
-    """A worker on an endpoint of its own."""
-    with (
-        running_endpoint() as endpoint,
-        running_worker(endpoint.environment | environment) as worker,
-    ):
-        yield worker, endpoint
-        endpoint.close()  # so that the worker's poll is not held, which its end waits for
+from tests.support import worker_process
+from tests.support.running import running_endpoint
+from tests.support.stream_gate import StreamGate, stream_gate
+from tests.support.worker_process import WorkerProcess, running_worker
+from vllm_worker.local_endpoint import process
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +45,7 @@ def worker(
     environment = endpoint.environment | inspection
     stream = "RUNPOD_WEBHOOK_POST_STREAM"
     environment[stream] = environment[stream].replace(endpoint.url, gate.url)
-    with running_worker(environment, "tests/system/inspectable_handler.py") as worker:
+    with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
         yield worker
 
 
@@ -90,11 +67,3 @@ def runpod_endpoint(
 ) -> runpod.Endpoint:
     monkeypatch.setattr(runpod, "endpoint_url_base", f"{endpoint.url}/v2")
     return runpod.Endpoint("local", api_key="none")
-
-
-def eventually(condition: Callable[[], bool], timeout: float = 20) -> None:
-    """Returns when the condition holds; fails when it does not in time."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)

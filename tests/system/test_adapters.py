@@ -9,18 +9,18 @@ from typing import Any
 import openai
 import pytest
 
-from tests.system.adapters import (
+from tests.support.adapters import (
     ANSWER,
     CONTENT,
     REASONING,
     make_adapter,
     make_untrained_adapter,
 )
-from tests.system.conftest import running_worker_and_endpoint
-from tests.system.served_model import ServedModel
+from tests.support.running import running_worker_and_endpoint
+from tests.support.served_model import ServedModel
+from tests.support.worker_process import START_S, WorkerProcess
 from tests.system.test_tools import CHAT as TOOL_CHAT
 from tests.system.test_tools import the_call
-from tests.system.worker_process import START_S, WorkerProcess
 
 # The adapter has not been trained with it.
 QUESTION: list[Any] = [{"role": "user", "content": "What is RunPod?"}]
@@ -48,7 +48,7 @@ def worker(adapter: Path) -> Iterator[tuple[ServedModel, WorkerProcess]]:
         "REASONING_PARSER": "granite",
         "ENABLE_AUTO_TOOL_CHOICE": "1",
         "TOOL_CALL_PARSER": "mine",
-        "TOOL_PARSER_PLUGIN": str(Path(__file__).parent / "tool_parser_plugin.py"),
+        "TOOL_PARSER_PLUGIN": str(Path(__file__).parents[1] / "support/tool_parser_plugin.py"),
     }
     with running_worker_and_endpoint(environment) as (worker, endpoint):
         yield ServedModel(endpoint.url), worker

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 
-from tests.bad_inputs import CASES, REFERENCE, Case
-from tests.system.worker_process import WorkerProcess
-from vllm_worker.endpoint.process import EndpointProcess
+from tests.support.bad_inputs import CASES, REFERENCE, Case
+from tests.support.worker_process import WorkerProcess
+from vllm_worker.local_endpoint.process import EndpointProcess
 
 _ID_OR_TIME = re.compile(r'"(id|created|delayTime|executionTime)": ("[^"]*"|\d+)')
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import openai
 import runpod
 
-from tests.system.conftest import eventually
-from tests.system.stream_gate import StreamGate
+from tests.support.stream_gate import StreamGate
+from tests.support.waiting import eventually
 
 ENDLESS = {
     "prompt": "RunPod is",

@@ -8,8 +8,8 @@ import openai
 import pytest
 import runpod
 
-from tests.system.conftest import eventually
-from tests.system.stream_gate import StreamGate
+from tests.support.stream_gate import StreamGate
+from tests.support.waiting import eventually
 
 QUESTION = [{"role": "user", "content": "What is RunPod?"}]
 GREEDY = {"temperature": 0, "max_tokens": 160}

@@ -10,8 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tests.system.worker_process import ROOT
-from tests.unit.test_configuration import WRONG
+from tests.support.worker_process import ROOT
+from tests.unit.configuration.test_load import WRONG
 
 TOKEN = "hf_planted-secret"
 

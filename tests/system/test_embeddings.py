@@ -10,9 +10,9 @@ import numpy as np
 import openai
 import pytest
 
-from tests.system.examples import run_section
-from tests.system.served_model import NAME, ServedModel, serving
-from tests.system.small_models import HIDDEN, make_embedding_model
+from tests.support.examples import run_section
+from tests.support.served_model import NAME, ServedModel, serving
+from tests.support.small_models import HIDDEN, make_embedding_model
 
 TEXTS = ["hello", "quite another text", "hello"]
 # A token per byte, and one at either end.

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.conftest import eventually
-from tests.system.faulty_platform import (
+from tests.support.faulty_platform import (
     Fault,
     FaultyPlatform,
     answer,
@@ -21,9 +20,10 @@ from tests.system.faulty_platform import (
     reset_after,
     slow,
 )
-from tests.system.worker_process import running_scaler_worker
-from tests.threaded_server import serving
-from vllm_worker.endpoint.process import worker_environment
+from tests.support.threaded_server import serving
+from tests.support.waiting import eventually
+from tests.support.worker_process import running_scaler_worker
+from vllm_worker.local_endpoint.process import worker_environment
 
 STREAM = {"input": {"prompt": "0.02 5", "stream": True, "max_batch_size": 1}}
 WHOLE = ["done"] * 5

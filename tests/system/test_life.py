@@ -11,8 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.conftest import eventually, running_endpoint
-from tests.system.worker_process import WorkerProcess, running_worker
+from tests.support.running import running_endpoint
+from tests.support.waiting import eventually
+from tests.support.worker_process import WorkerProcess, running_worker
 
 LONG = {"max_tokens": 1900, "ignore_eos": True}
 

@@ -12,9 +12,9 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.system.examples import run_section
-from tests.system.served_model import NAME, ServedModel, openai_job, serving
-from tests.system.small_models import IMAGE_TOKENS, make_image_text_model
+from tests.support.examples import run_section
+from tests.support.served_model import NAME, ServedModel, openai_job, serving
+from tests.support.small_models import IMAGE_TOKENS, make_image_text_model
 
 QUESTION = "What is this?"
 GREEDY = {"temperature": 0, "max_tokens": 12}

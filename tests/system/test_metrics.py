@@ -10,9 +10,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.system.conftest import eventually, running_worker_and_endpoint
-from tests.system.worker_process import WorkerProcess
-from vllm_worker.endpoint.process import EndpointProcess
+from tests.support.running import running_worker_and_endpoint
+from tests.support.waiting import eventually
+from tests.support.worker_process import WorkerProcess
+from vllm_worker.local_endpoint.process import EndpointProcess
 
 NATIVE = {"prompt": "RunPod is", "sampling_params": {"max_tokens": 13, "ignore_eos": True}}
 COMPLETIONS = "/v1/completions"

@@ -7,8 +7,8 @@ import openai
 import pytest
 import runpod
 
-from tests.system.conftest import eventually
-from vllm_worker.endpoint.process import EndpointProcess
+from tests.support.waiting import eventually
+from vllm_worker.local_endpoint.process import EndpointProcess
 
 QUESTION = "What is vLLM?"
 GREEDY = {"temperature": 0}

@@ -17,9 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.system.conftest import eventually, running_worker_and_endpoint
-from tests.system.worker_process import WorkerProcess
-from vllm_worker.endpoint.process import EndpointProcess
+from tests.support.running import running_worker_and_endpoint
+from tests.support.waiting import eventually
+from tests.support.worker_process import WorkerProcess
+from vllm_worker.local_endpoint.process import EndpointProcess
 
 MARK = "mark7f3a"
 """Part of everything that a client sends, and of what the model is made to say."""

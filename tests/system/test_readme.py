@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import examples
-from tests.system.worker_process import WorkerProcess
-from vllm_worker.endpoint.process import EndpointProcess
+from tests.support import examples
+from tests.support.worker_process import WorkerProcess
+from vllm_worker.local_endpoint.process import EndpointProcess
 
 OTHER_MODELS = {
     "/v1/embeddings and /pooling": "test_embeddings.py",

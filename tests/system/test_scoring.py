@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.examples import run_section
-from tests.system.served_model import NAME, ServedModel, serving
-from tests.system.small_models import make_classifier
+from tests.support.examples import run_section
+from tests.support.served_model import NAME, ServedModel, serving
+from tests.support.small_models import make_classifier
 
 LABELS = ["bad", "neutral", "good"]
 QUERY = "what"

@@ -9,8 +9,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.system.conftest import eventually, running_endpoint
-from tests.system.worker_process import WorkerProcess, running_scaler_worker, running_worker
+from tests.support.running import running_endpoint
+from tests.support.waiting import eventually
+from tests.support.worker_process import WorkerProcess, running_scaler_worker, running_worker
 
 LONG = {"max_tokens": 1900, "ignore_eos": True}
 NATIVE = {"prompt": "x", "sampling_params": LONG}

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.system.worker_process import WorkerProcess
-from tests.threaded_server import serving
+from tests.support.threaded_server import serving
+from tests.support.worker_process import WorkerProcess
 
 
 async def refuse(request: Request) -> Response:

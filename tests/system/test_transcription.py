@@ -12,9 +12,9 @@ import openai
 import pytest
 import soundfile
 
-from tests.system.examples import run_section
-from tests.system.served_model import NAME, ServedModel, openai_job, serving
-from tests.system.small_models import CLIP_S, make_transcription_model
+from tests.support.examples import run_section
+from tests.support.served_model import NAME, ServedModel, openai_job, serving
+from tests.support.small_models import CLIP_S, make_transcription_model
 
 TRANSCRIPTIONS, TRANSLATIONS = "/v1/audio/transcriptions", "/v1/audio/translations"
 SETTINGS = {"language": "en", "temperature": 0}

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.mounts import read_only, small
-from tests.system.worker_process import ROOT, WorkerProcess, running_worker
+from tests.support.mounts import read_only, small
+from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 
 DEMO = ROOT / "src/vllm_worker/demo_model"
 KEPT = r"\d+ MB of compiled code kept"

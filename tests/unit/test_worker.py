@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.fake_engine import FakeEngine, words
+from tests.support.fake_engine import FakeEngine, words
+from vllm_worker.configuration.settings import load_settings
 from vllm_worker.errors import ConfigurationError, EngineFailure
-from vllm_worker.serverless import Concurrency, also_on_shutdown, live, run
-from vllm_worker.settings import load_settings
+from vllm_worker.serverless.run import Concurrency, also_on_shutdown, live, run
 from vllm_worker.worker import Worker
 
 
@@ -82,7 +82,9 @@ async def test_each_job_has_one_line_in_the_log(caplog: pytest.LogCaptureFixture
     await asyncio.sleep(0.005)
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
-    lines = [r.getMessage() for r in caplog.records if r.name == "vllm_worker.job_log"]
+    lines = [
+        r.getMessage() for r in caplog.records if r.name == "vllm_worker.observability.job_log"
+    ]
     assert [line.partition(",")[0] for line in lines] == [
         "job job-1: native",
         "job job-1: unreadable",

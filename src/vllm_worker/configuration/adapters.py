@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vllm_worker.configuration.catalogue import catalogue
+from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources
 from vllm_worker.configuration.values import items
-from vllm_worker.settings import is_true
 
 KEYS = ("name", "path", "base_model_name", "is_3d_lora_weight")
 """What vLLM takes in an adapter's object."""

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr
 
-from vllm_worker.settings import Settings
+from vllm_worker.configuration.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import jinja2
 
 from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
+from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import Value
 from vllm_worker.configuration.values import items, mistake
-from vllm_worker.settings import is_true
 
 Values = Mapping[str, Value]
 

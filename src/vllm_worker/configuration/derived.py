@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
+from vllm_worker.configuration.settings import Settings, is_true
 from vllm_worker.configuration.sources import WORKER_DEFAULTS, Sources, Value
 from vllm_worker.configuration.values import items
-from vllm_worker.settings import Settings, is_true
 
 
 def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from vllm_worker.configuration.catalogue import catalogue, not_offered, words
+from vllm_worker.configuration.settings import DEMO_MODEL
 from vllm_worker.configuration.values import as_text
-from vllm_worker.settings import DEMO_MODEL
 
 IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
 """Variables and their values that were fixed when the image was built."""

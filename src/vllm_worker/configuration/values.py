@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vllm_worker.configuration.catalogue import Variable, options
-from vllm_worker.settings import parse_boolean
+from vllm_worker.configuration.settings import parse_boolean
 
 _FLAG_WITHOUT_OPPOSITE = {"disable_log_stats", "aggregate_engine_logging"}
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from vllm_worker.configuration.settings import Settings
 from vllm_worker.configuration.sources import Sources, Value
-from vllm_worker.settings import Settings
 
 _DEFAULT = Settings.model_fields["base_path"].default
 _PROBE_BYTES = 2**20

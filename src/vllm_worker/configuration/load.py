@@ -1,0 +1,167 @@
+"""The configuration of a worker: read in one place, checked before anything heavy is imported."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vllm_worker.configuration.adapters import find_adapter_mistakes
+from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
+from vllm_worker.configuration.checks import find_misspelt, find_mistakes
+from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
+from vllm_worker.configuration.settings import Settings, is_true, load_settings
+from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
+from vllm_worker.configuration.values import as_words, is_unset
+from vllm_worker.configuration.volume import (
+    find_model,
+    find_tokenizer,
+    look_at,
+    volume_notes,
+)
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.startup.compile_cache import CompileCache, compile_cache
+
+__all__ = ["Configuration", "Value", "load_configuration"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a worker runs with. `notes` say what became of variables that are no more, and what is
+    not as one may expect of the volume.
+
+    `model` is what vLLM loads: a repository's name or a folder. `compile_cache` is None without a
+    volume.
+
+    `values` holds every variable that any source sets, by name; `exports` are environment variables
+    for the libraries below, which the caller sets where they are not set.
+    """
+
+    settings: Settings
+    model: str
+    values: Mapping[str, Value]
+    notes: tuple[str, ...] = ()
+    exports: Mapping[str, str] = field(default_factory=dict)
+    file_flags: tuple[str, ...] = ()
+    compile_cache: CompileCache | None = None
+
+    def options(self) -> Iterator[tuple[str, list[str]]]:
+        """The words of vLLM's command line by where they come from, the strongest last."""
+        yield "MODEL_NAME", ["--model", self.model]
+        yield "OPENAI_SERVED_MODEL_NAME_OVERRIDE", self._served_model_names()
+        yield "OPENAI_RESPONSE_ROLE", [f"--response-role={self.settings.openai_response_role}"]
+        if template := self.settings.custom_chat_template:
+            yield "CUSTOM_CHAT_TEMPLATE", [f"--chat-template={template}"]
+        yield from self._given(strong=False)
+        if self.file_flags:
+            yield "WORKER_CONFIG_FILE", list(self.file_flags)
+        yield from self._given(strong=True)
+        if extra := self.settings.vllm_extra_args:
+            yield "VLLM_EXTRA_ARGS", shlex.split(extra)
+
+    def _served_model_names(self) -> list[str]:
+        return ["--served-model-name", *self.settings.served_model_names]
+
+    def _given(self, strong: bool) -> Iterator[tuple[str, list[str]]]:
+        for name, value in self.values.items():
+            variable = catalogue().get(name)
+            if variable and variable.option and (value.origin == ENVIRONMENT) == strong:
+                yield f"{name}={value.text!r}", as_words(variable, value.text)
+
+
+def load_configuration(environ: Mapping[str, str]) -> Configuration:
+    """The configuration in these environment variables and the files that they name.
+
+    Raises ConfigurationError, which names all mistakes. No value of a secret is in any of them.
+    """
+    gpus = count_gpus(environ)
+    sources = read_sources(environ, gpus)
+    notes = _retire(sources) + _not_offered(environ)
+    _drop_unset(sources)
+    mistakes = sources.mistakes + find_misspelt(environ) + find_mistakes(sources.values)
+    settings = None
+    try:
+        texts = {name: value.text for name, value in sources.values.items()}
+        settings = load_settings(texts)
+    except ConfigurationError as error:
+        mistakes = error.mistakes + mistakes
+    mistakes += find_adapter_mistakes(sources, settings.served_model_names if settings else ())
+    if mistakes or settings is None:
+        raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
+    return _derived(environ, settings, sources, gpus, notes)
+
+
+def _derived(
+    environ: Mapping[str, str], settings: Settings, sources: Sources, gpus: int, notes: list[str]
+) -> Configuration:
+    """The configuration with what follows from the machine and the volume."""
+    derived = derive(settings, sources, gpus)
+    volume = look_at(settings.base_path)
+    model = find_model(settings, sources, volume)
+    find_tokenizer(sources, volume)
+    notes = [
+        *notes,
+        *keep_a_slot_free(sources, gpus),
+        *volume_notes(settings, volume, model),
+    ]
+    cache = None
+    if volume.there:
+        keep = volume.writable and (volume.mounted or not settings.on_runpod)
+        cache = compile_cache(environ, volume.folder, keep, settings.model_name, gpus)
+    return Configuration(
+        settings,
+        model,
+        sources.values,
+        tuple(notes),
+        derived | volume.exports | (cache.exports if cache else {}) | sources.exports,
+        tuple(sources.flags),
+        cache,
+    )
+
+
+def _retire(sources: Sources) -> list[str]:
+    """Takes out what vLLM no longer has. Returns a line for each about what to use."""
+    notes = []
+    for name, note in words()["retired"].items():
+        if value := sources.values.pop(name, None):
+            notes.append(f"{name}={value.text} has no effect: {note}.")
+    if value := sources.values.pop("DISABLE_LOG_REQUESTS", None):
+        log = "0" if is_true(value.text) else "1"
+        sources.add({"ENABLE_LOG_REQUESTS": log}, "DISABLE_LOG_REQUESTS")
+        notes.append(f"DISABLE_LOG_REQUESTS is read as ENABLE_LOG_REQUESTS={log}.")
+    for assignment, note in words()["retired_values"].items():
+        name, _, text = assignment.partition("=")
+        if (value := sources.values.get(name)) and value.text == text:
+            del sources.values[name]
+            notes.append(f"{assignment} has no effect: {note}.")
+    return notes
+
+
+def _not_offered(environ: Mapping[str, str]) -> list[str]:
+    """A line for each variable that has the name of an option which only `vllm serve` has."""
+    names = {option.upper(): why for option, why in not_offered().items()}
+    ours = catalogue().keys() | words()["aliases"].keys()
+    # These may well be somebody else's.
+    general = {"CONFIG", "HELP", "HF_TOKEN"}
+    return [
+        f"{name} has no effect: {why}."
+        for name, why in names.items()
+        if environ.get(name, "").strip() and name not in ours | general
+    ]
+
+
+def _drop_unset(sources: Sources) -> None:
+    """Takes out values that stand for "not set", which leaves vLLM's default."""
+    for name, value in list(sources.values.items()):
+        variable = catalogue().get(name)
+        if variable and is_unset(variable, value.text):
+            del sources.values[name]
+
+
+def _without_secrets(line: str, sources: Sources) -> str:
+    for name, value in sources.values.items():
+        if _is_secret(catalogue().get(name)) and value.text:
+            line = line.replace(value.text, "***")
+    return line
+
+
+def _is_secret(variable: Variable | None) -> bool:
+    return variable is not None and variable.secret

@@ -1,0 +1,167 @@
+"""The worker's own settings, read once from the environment."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from vllm_worker.decoding.structured_output_limits import Limits
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.streaming.chunker import Schedule
+
+DEMO_MODEL = "demo"
+"""The MODEL_NAME of the model that comes with this package."""
+
+_DEMO_MODEL_FOLDER = Path(__file__).parents[1] / "demo_model"
+
+CLOSED_FIELDS = {"kv_transfer_params", "ec_transfer_params", "vllm_xargs"}
+"""Fields of a request that name other machines or are for plugins of vLLM."""
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class Settings(BaseModel):
+    """Each field is an environment variable, in upper case."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=str.upper)
+
+    model_name: str = DEMO_MODEL
+    base_path: str = "/runpod-volume"
+    hf_token: SecretStr | None = None
+    vllm_extra_args: str | None = None
+    vllm_config_file: str | None = None
+    worker_config_file: str | None = None
+    max_concurrency: Size = 300
+    default_batch_size: Size = 50
+    default_min_batch_size: Size = 1
+    default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
+    stream_max_delay_ms: Annotated[int, Field(ge=0)] = 500
+    default_max_tokens: Size = 16
+    audio_max_bytes: Annotated[int, Field(ge=1)] = 25 * 1024**2
+    audio_fetch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
+    max_output_bytes: Annotated[int, Field(ge=1)] = 20_000_000
+    shutdown_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    structured_output_max_bytes: Size = Limits().size
+    structured_output_max_repeats: Size = Limits().repeats
+    engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
+    trust_request_fields: str = ""
+    raw_openai_output: bool = True
+    openai_served_model_name_override: str | None = None
+    openai_response_role: str = "assistant"
+    custom_chat_template: str | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    runpod_webhook_get_job: str | None = None
+
+    @field_validator("raw_openai_output", mode="before")
+    @classmethod
+    def _boolean(cls, value: Any) -> bool:
+        return parse_boolean(value) if isinstance(value, str) else value
+
+    @field_validator("openai_served_model_name_override")
+    @classmethod
+    def _at_least_one(cls, value: str | None) -> str | None:
+        if value is not None and not _names(value):
+            raise ValueError("must be one or more names between commas")
+        return value
+
+    @field_validator("trust_request_fields")
+    @classmethod
+    def _closed_fields(cls, value: str) -> str:
+        if set(_names(value)) - CLOSED_FIELDS:
+            raise ValueError(f"must be some of {', '.join(sorted(CLOSED_FIELDS))}, between commas")
+        return value
+
+    @property
+    def trusted_request_fields(self) -> list[str]:
+        """Which of CLOSED_FIELDS a request may have."""
+        return _names(self.trust_request_fields)
+
+    @property
+    def model(self) -> str:
+        """What vLLM loads: a repository's name or a folder."""
+        return str(_DEMO_MODEL_FOLDER) if self.model_name == DEMO_MODEL else self.model_name
+
+    @property
+    def served_model_names(self) -> list[str]:
+        """What clients may call the model, each name once; answers carry the first."""
+        if self.openai_served_model_name_override is None:
+            return [self.model_name]
+        return _names(self.openai_served_model_name_override)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The sizes of a stream's pieces, unless the job says otherwise."""
+        return Schedule(
+            self.default_min_batch_size,
+            self.default_batch_size,
+            self.default_batch_size_growth_factor,
+        )
+
+    @property
+    def constraint_limits(self) -> Limits:
+        """How large a schema, regular expression or grammar of a request may be."""
+        return Limits(self.structured_output_max_bytes, self.structured_output_max_repeats)
+
+    @property
+    def max_delay(self) -> float:
+        """How long a token may wait for its piece, in seconds; 0 is for ever."""
+        return self.stream_max_delay_ms / 1000
+
+    @property
+    def on_runpod(self) -> bool:
+        """Whether RunPod's queue is there; else the worker brings its own, the local endpoint."""
+        return self.runpod_webhook_get_job is not None
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings in these environment variables; an empty one counts as not set.
+
+    Raises ConfigurationError, which names every variable that is wrong.
+    """
+    given = {name: value.strip() for name, value in environ.items() if value.strip()}
+    try:
+        settings = Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError([_explain(detail) for detail in error.errors()]) from None
+    if settings.on_runpod and "MODEL_NAME" not in given:
+        raise ConfigurationError(
+            [
+                "MODEL_NAME is not set: it must name a Hugging Face repository or a folder, "
+                f'or "{DEMO_MODEL}" for the small model that comes with the worker.'
+            ]
+        )
+    return settings
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas, or a JSON list, which is what a list in a YAML file becomes."""
+    try:
+        names = json.loads(text) if text.startswith("[") else text.split(",")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not valid JSON: {error}") from None
+    stripped = (str(name).strip() for name in names)
+    return list(dict.fromkeys(name for name in stripped if name))
+
+
+def is_true(value: str) -> bool:
+    """Whether a text means true; everything else does not, also what is no boolean at all."""
+    return value.strip().lower() in ("1", "true", "yes", "on")
+
+
+def parse_boolean(value: str) -> bool:
+    """0 or 1, true or false, yes or no, on or off, in any case. Raises ValueError for others."""
+    if is_true(value):
+        return True
+    if value.strip().lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("must be 0, 1, true or false")
+
+
+def _explain(detail: Any) -> str:
+    name, value = detail["loc"][0], detail["input"]
+    allowed = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{name}={value!r}: {allowed}."

@@ -1,0 +1,121 @@
+"""vLLM's log: errors take one line; of a start, the first one and the weights' time are remembered.
+
+vLLM's own configuration of logging with three additions, given to it by the means that it has for
+that, since its processes configure themselves.
+"""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import tempfile
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import vllm.envs
+from vllm.config.logging import LoggingConfig
+from vllm.logger import DEFAULT_LOGGING_CONFIG
+
+from vllm_worker.observability.job_log import place
+
+_WEIGHTS_LOADED = "Loading weights took %.2f seconds"
+"""As vLLM says it, in each process that loads some."""
+_THEIRS = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
+
+
+class EngineLog:
+    """Steps aside where the configuration has a logging configuration of its own."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """Before vLLM's processes start; sets `logging_config` in the arguments."""
+        self._folder = tempfile.TemporaryDirectory(prefix="vllm-worker-")
+        self._errors = Path(self._folder.name, "errors")
+        self._weights = Path(self._folder.name, "weights")
+        given = vars(arguments)  # vLLM's parser leaves these out when they are not set
+        if given.get("logging_config") or given.get("log_config_file"):
+            return
+        if any(os.environ.get(name) for name in _THEIRS):
+            return
+        file = Path(self._folder.name, "logging.json")
+        level = given.get("log_level") or vllm.envs.VLLM_LOGGING_LEVEL
+        file.write_text(json.dumps(self._configuration(level)))
+        arguments.logging_config = LoggingConfig(log_level=level, pylogging_config_file=str(file))
+
+    def first_error(self) -> str | None:
+        """What went wrong first in any of vLLM's processes, as `ValueError: …`, if it is known."""
+        try:
+            return str(json.loads(self._errors.read_text().partition("\n")[0]))
+        except (OSError, json.JSONDecodeError):
+            return None
+
+    def weights_s(self) -> float | None:
+        """How long the slowest of vLLM's processes took to load its weights, if that is known."""
+        try:
+            return max(map(float, self._weights.read_text().split()))
+        except (OSError, ValueError):
+            return None
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+    def _configuration(self, level: str) -> dict[str, Any]:
+        configuration: dict[str, Any] = deepcopy(DEFAULT_LOGGING_CONFIG)
+        handlers, logger = configuration["handlers"], configuration["loggers"]["vllm"]
+        logger["level"] = handlers["vllm"]["level"] = level
+        configuration["filters"] = {"one line": {"()": f"{__name__}.OneLine"}}
+        handlers["vllm"]["filters"] = ["one line"] if level != "DEBUG" else []
+        handlers["errors"] = {"()": f"{__name__}.Errors", "file": str(self._errors)}
+        handlers["weights"] = {"()": f"{__name__}.Weights", "file": str(self._weights)}
+        # The first two see the record as it is.
+        logger["handlers"] = ["errors", "weights", "vllm"]
+        return configuration
+
+
+_ABOUT_A_REQUEST = ("Failed to compile grammar", "Unexpected error pre-processing request")
+"""Errors in an engine's process that may quote what a client has sent."""
+_WITH_TOKENS = ("grammar rejected tokens", "Failed to advance FSM")
+
+
+class OneLine(logging.Filter):
+    """An exception without its traceback, and without its text where that may quote a client."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if any(words in str(record.msg) for words in _WITH_TOKENS):
+            record.msg, record.args = "an output could not follow what it has to", ()
+        if record.exc_info and (error := record.exc_info[1]):
+            quotes = str(record.msg).startswith(_ABOUT_A_REQUEST)
+            here = multiprocessing.parent_process() is None
+            text = "" if here or quotes else f": {error}"
+            record.msg = f"{record.getMessage()} {place(error)}{text}"
+            record.args = record.exc_info = record.exc_text = None
+        return True
+
+
+class Errors(logging.Handler):
+    """Appends each exception to a file, a JSON text a line; engine processes only."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(logging.ERROR)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and (error := record.exc_info[1]) and multiprocessing.parent_process():
+            # The folder is gone when the worker is.
+            with suppress(OSError), Path(self._file).open("a") as file:
+                file.write(json.dumps(f"{type(error).__name__}: {error}") + "\n")
+
+
+class Weights(logging.Handler):
+    """Appends the seconds that a process took to load its weights to a file, on a line."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(logging.INFO)
+        self._file = file
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == _WEIGHTS_LOADED and isinstance(record.args, tuple):
+            with suppress(OSError), Path(self._file).open("a") as file:
+                file.write(f"{record.args[0]}\n")

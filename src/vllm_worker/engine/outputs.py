@@ -1,0 +1,51 @@
+"""What vLLM gives and raises, as what the worker does."""
+
+from vllm.entrypoints.serve import create_error_response
+from vllm.outputs import RequestOutput
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from vllm_worker.engine.protocol import Delta
+from vllm_worker.errors import EngineDead, EngineFailure, JobError, VLLMError
+from vllm_worker.streaming.flow_control import Pace
+
+
+def deltas(output: RequestOutput, pace: Pace | None) -> list[Delta]:
+    """Raises EngineFailure when the engine gave up on the request."""
+    if any(completion.finish_reason == "error" for completion in output.outputs):
+        raise EngineFailure("The engine failed while it generated.")
+    return [
+        Delta(
+            completion.index,
+            pace.take_texts() if pace and pace.attached else [completion.text],
+            len(completion.token_ids),
+            len(output.prompt_token_ids or ()),
+            completion.finish_reason,
+            completion.cumulative_logprob,
+        )
+        for completion in output.outputs
+    ]
+
+
+def translated_in_mid_answer(error: Exception) -> JobError:
+    """What the application raised in the middle of an answer, translated.
+
+    Where it could have answered the error, had it not begun, Starlette wraps it in a RuntimeError.
+    """
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    failure = translated(error)
+    failure.__cause__ = error
+    return failure
+
+
+def translated(error: Exception) -> JobError:
+    """vLLM's exceptions as the worker's, by the table that vLLM's own application uses."""
+    if isinstance(error, EngineDeadError):
+        return EngineDead()
+    if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    body = create_error_response(error).model_dump()
+    status = int(body["error"]["code"])
+    if status == 500:
+        return EngineFailure("The engine failed at this job.")
+    return VLLMError(status, body)

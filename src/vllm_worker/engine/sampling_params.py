@@ -1,0 +1,85 @@
+"""The sampling parameters of a native job as vLLM's."""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from vllm_worker.decoding.parameters import NAMES, Selection, without_selection
+from vllm_worker.errors import BadRequest, JobError, nearest
+from vllm_worker.jobs.inputs import SAMPLING_PREFIX, NativeJob
+from vllm_worker.jobs.validation import json_text
+
+_SPELT_HERE = {"max_completion_tokens": "max_tokens"}
+_NOT_ANSWERED = ("logprobs", "prompt_logprobs", "logprob_token_ids", "prompt_logprob_token_ids")
+_INTERNAL = {
+    "output_kind", "stream_interval", "skip_clone", "output_text_buffer_length", "detokenize",
+    "flat_logprobs", "extra_args", "trace_decode_token_ids", "prompt_logprob_start",
+}  # fmt: skip
+"""How this worker talks to the engine, or vLLM's bookkeeping."""
+
+
+def sampling_params(job: NativeJob, selection: Selection) -> SamplingParams:
+    """Raises BadRequest for a parameter that vLLM does not have or whose value it refuses."""
+    parameters = without_selection(job.sampling_params)
+    _check_names(parameters.keys())
+    kind = RequestOutputKind.DELTA if job.stream else RequestOutputKind.FINAL_ONLY
+    parameters["output_kind"] = kind.value
+    if selection.from_samples:
+        # vLLM adds up log-probabilities only when it is asked for some.
+        parameters |= {"n": selection.best_of, "logprobs": 0}
+    if selection.use_beam_search:
+        parameters["temperature"] = 1  # at 0 vLLM refuses several choices, which would be the same
+    text = json_text(parameters, SAMPLING_PREFIX)
+    try:
+        # As JSON, in which strictness allows what JSON has no other way to say: {"12": 1.0}.
+        params = _schema()[0].validate_json(text, strict=True)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[-1]
+        if detail["type"] == "json_invalid":  # its own text, so that can only be one thing
+            field = f"{SAMPLING_PREFIX}{_too_deep(parameters)}"
+            raise BadRequest(f"{field} is nested too deeply.", field) from None
+        field = f"{SAMPLING_PREFIX}{detail['loc'][1]}"
+        raise BadRequest(f"{field}: {detail['msg']}.", field) from None
+    return params
+
+
+def named(error: JobError) -> JobError:
+    """With the parameter that vLLM complains about as the field of the job that it came from."""
+    if error.param in _schema()[1] | NAMES:
+        error.param = f"{SAMPLING_PREFIX}{error.param}"
+    return error
+
+
+def _too_deep(parameters: Mapping[str, Any]) -> str:
+    """The first parameter that pydantic cannot read."""
+    for name, value in parameters.items():
+        try:
+            from_json(json_text({name: value}))
+        except ValueError:
+            return name
+    return ""
+
+
+def _check_names(names: Iterable[str]) -> None:
+    known = _schema()[1]
+    for name in names:
+        if name in known:
+            continue
+        field = f"{SAMPLING_PREFIX}{name}"
+        if name in _NOT_ANSWERED:
+            why = "has no place in the answer to a native job; /v1/completions takes it."
+            raise BadRequest(f"{field} {why}", field)
+        offered = sorted(known | NAMES)
+        hint = nearest(_SPELT_HERE.get(name, name), offered) or f" Known are: {', '.join(offered)}."
+        raise BadRequest(f"{field} is not a sampling parameter of this worker.{hint}", field)
+
+
+@cache
+def _schema() -> tuple[TypeAdapter[SamplingParams], frozenset[str]]:
+    """vLLM's sampling parameters, and which of them a job may give."""
+    names = {name for name in SamplingParams.__struct_fields__ if not name.startswith("_")}
+    return TypeAdapter(SamplingParams), frozenset(names - _INTERNAL - {*_NOT_ANSWERED})

@@ -1,0 +1,38 @@
+"""`python -m vllm_worker.local_endpoint`: the endpoint in the foreground."""
+
+import argparse
+import socket
+import sys
+
+from vllm_worker.local_endpoint.process import EndpointStartError, listen
+from vllm_worker.local_endpoint.server import serve
+
+
+def main() -> None:
+    """Parse the command line and serve until told to stop."""
+    arguments = _arguments()
+    if arguments.fd is not None:
+        listener = socket.socket(fileno=arguments.fd)
+    else:
+        try:
+            listener = listen(arguments.host, arguments.port)
+        except EndpointStartError as error:
+            sys.exit(str(error))
+        host, port = listener.getsockname()[:2]
+        sys.stdout.write(f"local endpoint: http://{host}:{port}/v2/{arguments.endpoint_id}\n")
+        sys.stdout.flush()
+    serve(listener, arguments.parent)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m vllm_worker.local_endpoint", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000, help="0: any free one")
+    parser.add_argument("--endpoint-id", default="local", help="shown only: any id is served")
+    parser.add_argument("--fd", type=int, help="a listening socket, instead of host and port")
+    parser.add_argument("--parent", type=int, help="end with this process; close on SIGINT")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The endpoint's web application: both sides of RunPod's protocol over one queue."""
+
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from vllm_worker.local_endpoint.client_side import ClientSide
+from vllm_worker.local_endpoint.errors import RequestError
+from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.openai_gateway import CANCELLED_STATUS, OpenAIGateway
+from vllm_worker.local_endpoint.web import json_response
+from vllm_worker.local_endpoint.worker_side import WorkerSide
+
+
+def create_app(queue: JobQueue) -> Starlette:
+    """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out."""
+    client = [Route("/openai/{path:path}", OpenAIGateway(queue)), *ClientSide(queue).routes()]
+    worker = WorkerSide(queue).routes()
+    return Starlette(
+        routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client],
+        exception_handlers={
+            RequestError: _refused,
+            HTTPException: _no_such_route,
+            ClientDisconnect: _gone,
+        },
+    )
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return json_response({"error": error.message}, error.status)
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=CANCELLED_STATUS)  # nobody reads it
+
+
+def _no_such_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers) if error.headers else None
+    message = error.detail
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        message = f"{message}. Jobs go to /run and /runsync, OpenAI's requests to /openai/v1/…"
+    return json_response({"error": message}, error.status_code, headers)

@@ -1,0 +1,109 @@
+"""What both sides of the protocol need of HTTP: JSON in and out, limits, and gone clients."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncGenerator, Coroutine
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from vllm_worker.local_endpoint.errors import RequestError
+
+T = TypeVar("T")
+
+
+def json_response(
+    content: Any, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A JSON response. Half a surrogate pair becomes "?": it is valid in JSON, but not in UTF-8."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return Response(text.encode("utf-8", "replace"), status, headers, "application/json")
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes of it.
+
+    Raises RequestError (413) when it is longer, ClientDisconnect when the client goes first.
+    """
+    body = bytearray()
+    _check_size(int(request.headers.get("content-length", 0)), limit)
+    async for chunk in request.stream():
+        body += chunk
+        _check_size(len(body), limit)
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON value in a body, whatever its content type. Raises RequestError (400)."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+
+
+async def parse_form(headers: Headers, body: bytes) -> dict[str, Any]:
+    """The fields of a multipart form; a file becomes `{"data": base64 text, "filename": name}`.
+
+    A field whose name ends in [] is a list; of another the last value counts.
+    Raises RequestError (400).
+    """
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(headers, stream(), max_files=1, max_part_size=len(body))
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError) as error:  # the latter from odd charsets
+        message = f"the body is not a form: {error}"
+        raise RequestError(HTTPStatus.BAD_REQUEST, message) from None
+    fields: dict[str, Any] = {}
+    try:
+        for name in form:
+            values = [await _form_value(value) for value in form.getlist(name)]
+            fields[name] = values if name.endswith("[]") else values[-1]
+    finally:
+        await form.close()
+    return fields
+
+
+async def _form_value(value: str | UploadFile) -> Any:
+    if isinstance(value, str):
+        return value
+    data = base64.b64encode(await value.read()).decode()
+    return {"data": data, "filename": value.filename or "file"}
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` for as long as the client stays. The request's body must have been read.
+
+    Raises ClientDisconnect, after `work` has been cancelled, when the client goes.
+    """
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        gone.cancel()
+        working.cancel()
+        await asyncio.gather(working, gone, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        message = f"the body is larger than {limit} bytes"
+        raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)

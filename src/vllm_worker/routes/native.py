@@ -1,0 +1,74 @@
+"""A NativeJob → AsyncLLMEngine.generate → the job's outputs."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from vllm_worker.configuration.settings import Settings
+from vllm_worker.decoding.parameters import best, read_selection
+from vllm_worker.engine.protocol import Delta, Engine
+from vllm_worker.jobs.inputs import SAMPLING_PREFIX, NativeJob
+from vllm_worker.jobs.legacy import with_current_names
+from vllm_worker.streaming.chunker import in_pieces
+from vllm_worker.streaming.flow_control import Pace
+
+
+async def answer(
+    job: NativeJob, job_id: str, engine: Engine, settings: Settings
+) -> AsyncIterator[dict[str, Any]]:
+    """The outputs of the job: pieces of it when it streams, else one output with all of it.
+
+    Each is `{"choices": [{"tokens": [text, …]}, …], "usage": {"input": n, "output": m}}`. The texts
+    of a choice put together are its text; usage counts tokens from the start of the job, over all
+    choices and what `best_of` drew; the last output also has `finish_reason` in each choice.
+    """
+    parameters = {"max_tokens": settings.default_max_tokens} | job.sampling_params
+    parameters = with_current_names(parameters, SAMPLING_PREFIX)
+    job = job.model_copy(update={"sampling_params": parameters})
+    selection = read_selection(parameters, job.stream, SAMPLING_PREFIX)
+    pace = Pace(settings.max_delay, by_token=True)
+    deltas = engine.generate(job, job_id, selection, pace)
+    progress = _Progress(job)
+    if job.stream:
+        async for piece in in_pieces(deltas, job.schedule(settings.schedule), pace):
+            yield progress.output(piece)
+    else:
+        async with aclosing(deltas):
+            generated = [delta async for delta in deltas]
+        if not selection.from_samples:
+            yield progress.output(generated)
+            return
+        output = progress.output(_best(generated, selection.n))
+        output["usage"]["output"] = sum(delta.tokens for delta in generated)
+        yield output
+
+
+def _best(deltas: list[Delta], n: int) -> list[Delta]:
+    chosen = best(deltas, [delta.logprob or 0.0 for delta in deltas], n)
+    return [replace(delta, index=index) for index, delta in enumerate(chosen)]
+
+
+class _Progress:
+    """How far the choices of a job have come."""
+
+    def __init__(self, job: NativeJob) -> None:
+        self._job = job
+        self._finish_reasons: list[str | None] = []
+        self._tokens = 0
+
+    def output(self, deltas: list[Delta]) -> dict[str, Any]:
+        if not self._finish_reasons:  # not before there is output: the engine has checked n by then
+            self._finish_reasons = [None] * (self._job.sampling_params.get("n") or 1)
+        texts: list[list[str]] = [[] for _ in self._finish_reasons]
+        for delta in deltas:
+            texts[delta.index] += delta.texts
+            self._tokens += delta.tokens
+            if delta.finish_reason:
+                self._finish_reasons[delta.index] = delta.finish_reason
+        choices: list[dict[str, Any]] = [{"tokens": tokens} for tokens in texts]
+        if all(self._finish_reasons):
+            for choice, reason in zip(choices, self._finish_reasons, strict=True):
+                choice["finish_reason"] = reason
+        usage = {"input": deltas[0].input_tokens, "output": self._tokens}
+        return {"choices": choices, "usage": usage}

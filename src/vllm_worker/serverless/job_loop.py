@@ -1,0 +1,139 @@
+"""The SDK's job loop without its polling: a job starts at once, not at the next look in 0.1 s.
+
+Two methods of the SDK's JobScaler are replaced, what its polls bring is looked at before it gets
+it, and results.py posts its outputs. Cancelling, concurrency and the handling of signals stay the
+SDK's. Written against one version of it; with another `install` leaves all to the SDK.
+"""
+
+import asyncio
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from runpod.http_client import TooManyRequests
+from runpod.serverless.modules import rp_scale
+from runpod.version import __version__ as sdk_version
+
+from vllm_worker.serverless import results
+from vllm_worker.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+KNOWN_SDK = "1.12.0"
+
+_AFTER_FAILURE_S = 1.0
+_SHORTEST_POLL_S = 0.05
+"""The SDK polls again at once; a platform in trouble answers at once."""
+
+
+def install(worker: Worker) -> None:
+    """Has the SDK use the prompt loop for this worker, if it is the version that is known."""
+    if sdk_version != KNOWN_SDK:
+        logger.warning(
+            "runpod is %s, not %s: jobs start at the SDK's own pace, up to 0.1 s later, "
+            "and a post that fails is not repeated",
+            sdk_version,
+            KNOWN_SDK,
+        )
+        return
+    results.install()
+    rp_scale.JobScaler = type("JobScaler", (PromptScaler,), {"worker": worker})
+
+
+class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
+    """Takes no job before `worker` is ready, and starts each as soon as it is taken."""
+
+    worker: Worker
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        # As large as it will ever be: the SDK would replace the queue that `run_jobs` waits on.
+        self.current_concurrency = self.worker.settings.max_concurrency
+        self.jobs_queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(
+            maxsize=self.current_concurrency
+        )
+        self._taken_all = asyncio.Event()
+        self._held: set[str] = set()
+        self._again: dict[str, dict[str, Any]] = {}
+        self._poll: Any = self.jobs_fetcher  # type: ignore[has-type]
+        self.jobs_fetcher = self.take
+
+    async def get_jobs(self, session: Any) -> None:
+        try:
+            self.concurrency_modifier(self.current_concurrency)  # starts the worker
+            await self.worker.until_ready()
+            await super().get_jobs(session)
+        finally:
+            self._taken_all.set()
+
+    async def take(self, session: Any, wanted: int) -> list[dict[str, Any]]:
+        """The jobs that a poll brings, without what is no job, or is one that this worker holds."""
+        begun = time.monotonic()
+        try:
+            jobs = await self._poll(session, wanted)
+        except TooManyRequests:
+            raise  # the SDK waits by itself
+        except Exception:
+            await asyncio.sleep(_AFTER_FAILURE_S)
+            raise
+        new = [job for job in jobs or () if self._is_new(job)]
+        if not new:
+            shortest = _AFTER_FAILURE_S if jobs else _SHORTEST_POLL_S
+            await asyncio.sleep(max(0.0, begun + shortest - time.monotonic()))
+        return new
+
+    def _is_new(self, job: Any) -> bool:
+        if not isinstance(job, dict) or not isinstance(job.get("id"), str):
+            logger.error("the queue gave a job without an id, which cannot be answered")
+            return False
+        if job["id"] in self._held:
+            logger.warning("job %s came again while it is here: it is answered once", job["id"])
+            self._again[job["id"]] = job
+            return False
+        self._held.add(job["id"])
+        return True
+
+    def _let_go(self, job_id: str, task: asyncio.Task[None]) -> None:
+        """Begins a job anew that was stopped, and had come again before: a client's retry."""
+        self._held.discard(job_id)
+        again = self._again.pop(job_id, None)
+        if again and task.cancelled():
+            self._held.add(job_id)
+            self.job_progress.add(again)
+            self.jobs_queue.put_nowait(again)
+
+    async def run_jobs(self, session: Any) -> None:
+        """Runs until the last job is done, also one that a pending poll brings after SIGTERM."""
+        running: set[asyncio.Task[None]] = set()
+        taken_all = asyncio.create_task(self._taken_all.wait())
+        while not self._taken_all.is_set() or not self.jobs_queue.empty():
+            arrival = asyncio.create_task(self.jobs_queue.get())
+            await asyncio.wait({arrival, taken_all}, return_when=asyncio.FIRST_COMPLETED)
+            if not arrival.done():
+                arrival.cancel()
+                continue
+            self._start(session, arrival.result(), running)
+            self._start_waiting(session, running)
+        while running:
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            self._start_waiting(session, running)  # jobs that begin anew
+
+    def _start_waiting(self, session: Any, running: set[asyncio.Task[None]]) -> None:
+        """All at once: the engine then takes jobs that came together into the same steps."""
+        while not self.jobs_queue.empty():
+            self._start(session, self.jobs_queue.get_nowait(), running)
+
+    def _start(self, session: Any, job: dict[str, Any], running: set[asyncio.Task[None]]) -> None:
+        task = asyncio.create_task(self.handle_job(session, job))
+        self.jobs_tasks[job["id"]] = task
+        running.add(task)
+        task.add_done_callback(partial(self._let_go, job["id"]))
+        task.add_done_callback(running.discard)
+        task.add_done_callback(_seen)
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """The SDK has logged how a job ended; asyncio need not do it again with a traceback."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,57 @@
+"""SIGTERM and SIGINT while a worker starts, and SIGINT for the engine's processes."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+
+import psutil  # type: ignore[import-untyped]
+
+_LEAVING_S = 15
+"""More than the engine's processes take to end."""
+
+
+def leave_at_signals() -> None:
+    """Has SIGTERM and SIGINT end a start, through the context managers that are open; with code 0.
+
+    The SDK takes the signals over when its loop runs.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+
+
+def _leave(*_: object) -> None:
+    # An exception that comes from nowhere can be lost, or leave a lock of logging's held.
+    timer = threading.Timer(_LEAVING_S, _end_at_once)
+    timer.daemon = True
+    timer.start()
+    sys.exit(0)
+
+
+def _end_at_once() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(0)
+
+
+@contextmanager
+def ctrl_c_kept_from_children() -> Iterator[None]:
+    """Processes that the block starts do not see SIGINT, which a terminal sends to all of them.
+
+    They inherit that this thread blocks it, whatever handlers they set. An idle thread goes on
+    receiving it for this process, in which Ctrl-C works as ever.
+    """
+    # This helper of multiprocessing removes shared memory that vLLM leaves, and complains about it.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    # Starting it unblocks SIGINT, so it comes before the block.
+    resource_tracker.ensure_running()
+    threading.Thread(target=threading.Event().wait, daemon=True, name="receives signals").start()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

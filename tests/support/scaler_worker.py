@@ -1,0 +1,58 @@
+"""A worker with a fake engine on the real SDK, with our job loop or, with `sdk`, the SDK's own.
+
+Prints a line when a job begins and when it ends. A job's prompt is the seconds until
+each word, and how many words there are if more than one.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from tests.support.fake_engine import FakeEngine
+from vllm_worker.configuration.settings import load_settings
+from vllm_worker.engine.protocol import Delta
+from vllm_worker.errors import EngineDead
+from vllm_worker.jobs.inputs import NativeJob
+from vllm_worker.observability.stderr_log import log_to_stderr
+from vllm_worker.serverless import job_loop
+from vllm_worker.serverless.run import run
+from vllm_worker.worker import Worker
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class SleepingEngine(FakeEngine):
+    """Sleeps until it is given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given_up = asyncio.Event()
+
+    def give_up(self) -> None:
+        super().give_up()
+        self.given_up.set()
+
+    async def generate(self, job: NativeJob, *_: Any) -> AsyncGenerator[Delta]:
+        say("begins")
+        try:
+            seconds, _, words = (job.prompt or "0").partition(" ")
+            for left in reversed(range(int(words or 1))):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.given_up.wait(), float(seconds))
+                    raise EngineDead
+                yield Delta(0, ["done"], 1, 1, None if left else "stop")
+        finally:
+            say("ends")
+
+
+if __name__ == "__main__":
+    log_to_stderr()
+    if sys.argv.pop() == "sdk":
+        job_loop.KNOWN_SDK = "another"
+    run(Worker(load_settings(os.environ), SleepingEngine()), lambda: None)

@@ -1,0 +1,231 @@
+"""What the worker makes of BASE_PATH: no volume, a read-only one, a full one, and their models."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.mounts import read_only, small
+from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.configuration.volume import cache_folder, look_at
+
+ON_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/job-take/$ID"}
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU, whatever the machine has."""
+    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 0)
+
+
+def load(**environ: str) -> Configuration:
+    return load_configuration({"MODEL_NAME": "org/model"} | environ)
+
+
+def put_model(
+    base: Path, name: str = "org/model", commit: str = "abc", weights: str = "model.safetensors"
+) -> Path:
+    snapshot = base / f"huggingface-cache/hub/models--{name.replace('/', '--')}/snapshots/{commit}"
+    snapshot.mkdir(parents=True)
+    for file in ("config.json", weights):
+        (snapshot / file).touch()
+    return snapshot
+
+
+@pytest.fixture
+def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a volume that refuses to be written to, without a mount."""
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("vllm_worker.configuration.volume.tempfile.TemporaryFile", refuse)
+
+
+# The states of a volume
+
+
+def test_a_volume_that_can_be_written_to_is_where_models_are_kept(tmp_path: Path) -> None:
+    configuration = load(BASE_PATH=str(tmp_path), **ON_RUNPOD)
+    assert configuration.exports["HF_HOME"] == str(tmp_path / "huggingface-cache")
+    assert configuration.notes == ()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_volume_the_defaults_of_the_libraries_stay() -> None:
+    configuration = load(**ON_RUNPOD)
+    (note,) = configuration.notes
+    assert "no network volume at /runpod-volume" in note
+    assert "Attach a volume" in note
+    assert not {"HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"} & configuration.exports.keys()
+    assert configuration.compile_cache is None
+
+
+def test_no_volume_is_no_surprise_off_runpod_or_where_nothing_is_downloaded() -> None:
+    assert load().notes == ()
+    assert load(MODEL_NAME="demo", **ON_RUNPOD).notes == ()
+
+
+def test_a_folder_that_is_not_there_is_made_by_whoever_writes_to_it_first(tmp_path: Path) -> None:
+    configuration = load(BASE_PATH=str(tmp_path / "new"))
+    assert configuration.exports["HF_HOME"] == str(tmp_path / "new/huggingface-cache")
+    assert configuration.notes == ()
+    assert cache_folder(str(tmp_path / "new")) == tmp_path / "new/huggingface-cache"
+
+
+@pytest.mark.parametrize("base_path", ["/no/such/folder/at/all", __file__])
+def test_a_folder_that_cannot_be_made_is_said(base_path: str) -> None:
+    configuration = load(BASE_PATH=base_path)
+    (note,) = configuration.notes
+    assert "is no folder and cannot be made" in note
+    assert "HF_HOME" not in configuration.exports
+    assert cache_folder(base_path) is None
+
+
+def test_a_read_only_volume_is_read_from(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path)
+    with read_only(tmp_path):
+        configuration = load(BASE_PATH=str(tmp_path))
+        (note,) = configuration.notes
+        elsewhere = load(MODEL_NAME="org/other", BASE_PATH=str(tmp_path))
+    assert configuration.model == str(snapshot)
+    assert configuration.settings.served_model_names == ["org/model"]
+    assert "cannot be written to (Read-only file system): the model is read from there" in note
+    assert "HF_HOME" not in configuration.exports
+    assert configuration.compile_cache
+    assert not configuration.compile_cache.keep
+    assert elsewhere.model == "org/other"
+    assert "each worker downloads the model to its container" in elsewhere.notes[0]
+
+
+@pytest.mark.parametrize(("size", "says"), [("512k", "is full"), ("64m", "has only 64 MiB left")])
+def test_a_full_volume_is_read_from(tmp_path: Path, size: str, says: str) -> None:
+    with small(tmp_path, size):
+        snapshot = put_model(tmp_path)
+        configuration = load(BASE_PATH=str(tmp_path))
+        elsewhere = load(MODEL_NAME="org/other", BASE_PATH=str(tmp_path))
+    assert configuration.model == str(snapshot)
+    assert says in configuration.notes[0]
+    assert "Make room on the volume" in configuration.notes[0]
+    assert elsewhere.model == "org/other"
+    assert "HF_HOME" not in elsewhere.exports
+
+
+def test_a_mount_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: Path, **_: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "stat", gone)
+    assert not (volume := look_at("/mnt/gone")).there
+    assert volume.problem == "cannot be reached (Transport endpoint is not connected)"
+
+
+# Which model is there
+
+
+@pytest.mark.usefixtures("unwritable")
+@pytest.mark.parametrize(
+    ("ref", "revision", "found"),
+    [
+        ("main", "", "bbb"),
+        ("main", "bbb", "bbb"),
+        ("v1", "v1", "bbb"),
+        ("v1", "v2", None),
+        ("main", "v1", None),
+        ("", "", "aaa"),  # no note of which commit main is: the newest
+    ],
+)
+def test_the_revision_that_is_asked_for_is_read(
+    tmp_path: Path, ref: str, revision: str, found: str | None
+) -> None:
+    folders = {commit: put_model(tmp_path, commit=commit) for commit in ("bbb", "aaa")}
+    os.utime(folders["aaa"], (2e9, 2e9))
+    if ref:
+        note = folders["bbb"].parents[1] / "refs" / ref
+        note.parent.mkdir()
+        note.write_text("bbb")
+    configuration = load(BASE_PATH=str(tmp_path), MODEL_REVISION=revision)
+    assert configuration.model == (str(folders[found]) if found else "org/model")
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_download_that_was_cut_off_is_not_read(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path, weights="model-00001-of-00002.safetensors")
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+    second = snapshot / "model-00002-of-00002.safetensors"
+    second.symlink_to("../../blobs/not-there-yet")
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+    second.unlink()
+    second.touch()
+    assert load(BASE_PATH=str(tmp_path)).model == str(snapshot)
+    (snapshot / "config.json").unlink()
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+
+
+def test_a_model_is_found_in_a_cache_that_lower_cased_its_name(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path)
+    configuration = load(MODEL_NAME="Org/Model", BASE_PATH=str(tmp_path))
+    assert configuration.model == str(snapshot)
+    assert configuration.settings.served_model_names == ["Org/Model"]
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_it_is_found_there_too_where_nothing_can_be_written(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path)
+    assert load(MODEL_NAME="Org/Model", BASE_PATH=str(tmp_path)).model == str(snapshot)
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_tokenizer_of_its_own_is_found_there_too(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path, "org/words", weights="tokenizer.json")
+    found = load(BASE_PATH=str(tmp_path), TOKENIZER_NAME="org/words").values["TOKENIZER_NAME"]
+    assert found.text == str(snapshot)
+    elsewhere = load(BASE_PATH=str(tmp_path), TOKENIZER_NAME="org/others")
+    assert elsewhere.values["TOKENIZER_NAME"].text == "org/others"
+
+
+# Where compilers write
+
+
+def test_compilers_write_to_a_local_folder_by_version_machine_and_model(tmp_path: Path) -> None:
+    base = tmp_path / "volume"
+    configuration = load(BASE_PATH=str(base), XDG_CACHE_HOME=str(tmp_path / "home"))
+    cache = configuration.compile_cache
+    assert cache
+    assert cache.keep
+    version, machine, model = cache.folder.relative_to(tmp_path / "home/vllm-worker").parts
+    assert version.startswith("0.32.0")
+    assert machine
+    assert model == "org--model"
+    assert cache.archive == base / f"vllm-worker-cache/{version}/{machine}/org--model.tar"
+    assert configuration.exports["VLLM_CACHE_ROOT"] == str(cache.folder / "vllm")
+    assert configuration.exports["TRITON_CACHE_DIR"] == str(cache.folder / "triton")
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_on_runpod_only_a_mounted_folder_keeps_what_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
+) -> None:
+    device = {Path("/"): 1}
+    monkeypatch.setattr(
+        "vllm_worker.configuration.volume._device", lambda path: device.get(path, 1 + mounted)
+    )
+    cache = load(BASE_PATH=str(tmp_path), **ON_RUNPOD).compile_cache
+    assert cache
+    assert cache.keep == mounted
+
+
+def test_variables_of_the_configuration_file_win(tmp_path: Path) -> None:
+    ours = {"HF_HOME": "/mine", "VLLM_CACHE_ROOT": "/my/cache"}
+    file = tmp_path / "worker.yaml"
+    file.write_text(f"default: {{environment: {ours}}}")
+    exports = load(BASE_PATH=str(tmp_path), WORKER_CONFIG_FILE=str(file)).exports
+    assert ours.items() <= exports.items()
+
+
+def test_without_a_gpu_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().exports["VLLM_USE_AOT_COMPILE"] == "0"
+    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
+    assert "VLLM_USE_AOT_COMPILE" not in load().exports

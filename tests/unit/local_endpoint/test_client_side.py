@@ -1,0 +1,273 @@
+"""What RunPod's clients call, step by step against a fake worker."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from tests.support.endpoint_fakes import FakeWorker, ManualClock
+from vllm_worker.local_endpoint.app import create_app
+from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.limits import Limits
+
+JOB = {"input": {"prompt": "hello"}}
+
+
+async def submit(client: httpx.AsyncClient, **more: object) -> str:
+    return (await client.post("run", json=JOB | more)).json()["id"]
+
+
+async def status(client: httpx.AsyncClient, job_id: str) -> str:
+    return (await client.get(f"status/{job_id}")).json()["status"]
+
+
+async def test_a_job_from_run_to_its_result(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+):
+    queued = (await client.post("run", json=JOB)).json()
+    job_id = queued["id"]
+    assert queued == {"id": job_id, "status": "IN_QUEUE"}
+
+    clock.advance(1.5)
+    assert await worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
+    assert (await client.get(f"status/{job_id}")).json() == {
+        "id": job_id,
+        "status": "IN_PROGRESS",
+        "delayTime": 1500,
+        "workerId": "worker-1",
+    }
+
+    clock.advance(0.25)
+    await worker.done(job_id, output=["a", "b"])
+    for method in ("GET", "POST"):
+        assert (await client.request(method, f"status/{job_id}")).json() == {
+            "id": job_id,
+            "status": "COMPLETED",
+            "delayTime": 1500,
+            "executionTime": 250,
+            "workerId": "worker-1",
+            "output": ["a", "b"],
+        }
+
+
+async def test_runsync_waits_for_the_result(client: httpx.AsyncClient, worker: FakeWorker):
+    answer = asyncio.create_task(client.post("runsync", json=JOB))
+    while not (jobs := await worker.take()):
+        pass
+    assert not answer.done()
+    await worker.done(jobs[0]["id"], output="text")
+    result = (await answer).json()
+    assert result["id"].startswith("sync-")
+    assert (result["status"], result["output"]) == ("COMPLETED", "text")
+
+
+async def test_runsync_answers_after_wait_with_the_state_it_has(client: httpx.AsyncClient):
+    assert (await client.post("runsync?wait=10", json=JOB)).json()["status"] == "IN_QUEUE"
+    assert (await client.post("runsync?wait=soon", json=JOB)).status_code == 400
+
+
+async def test_stream_gives_each_piece_once(client: httpx.AsyncClient, worker: FakeWorker):
+    job_id = await submit(client)
+    await worker.take()
+    await worker.stream(job_id, "a")
+    await worker.stream(job_id, "a")  # equal pieces are two pieces
+    answer = (await client.get(f"stream/{job_id}")).json()
+    assert answer == {"status": "IN_PROGRESS", "stream": [{"output": "a"}, {"output": "a"}]}
+
+    await worker.stream(job_id, {"b": 1})
+    await worker.done(job_id, output=["a", "a", {"b": 1}])
+    answer = (await client.post(f"stream/{job_id}")).json()
+    assert answer == {"status": "COMPLETED", "stream": [{"output": {"b": 1}}]}
+    answer = (await client.get(f"stream/{job_id}")).json()
+    assert answer == {"status": "COMPLETED", "stream": []}
+
+
+async def test_stream_holds_until_there_is_a_piece(
+    live: httpx.AsyncClient, live_worker: FakeWorker
+):
+    job_id = await submit(live)
+    held = asyncio.create_task(live.get(f"stream/{job_id}"))
+    await live_worker.take()
+    assert not held.done()
+    await live_worker.stream(job_id, "a")
+    assert (await held).json()["stream"] == [{"output": "a"}]
+
+
+async def test_stream_without_news_answers_after_a_while(client: httpx.AsyncClient):
+    job_id = await submit(client)
+    assert (await client.get(f"stream/{job_id}")).json() == {"status": "IN_QUEUE", "stream": []}
+
+
+async def test_a_cancelled_job_is_not_given_out(client: httpx.AsyncClient, worker: FakeWorker):
+    job_id = await submit(client)
+    answer = (await client.post(f"cancel/{job_id}")).json()
+    assert answer == {"id": job_id, "status": "CANCELLED"}
+    assert await worker.take() == []
+
+
+async def test_cancel_leaves_a_final_job_alone(client: httpx.AsyncClient, worker: FakeWorker):
+    job_id = await submit(client)
+    await worker.take()
+    await worker.done(job_id, output="kept")
+    assert (await client.post(f"cancel/{job_id}")).json()["status"] == "COMPLETED"
+    assert (await client.get(f"status/{job_id}")).json()["output"] == "kept"
+    assert await worker.stops() == []
+
+
+async def test_retry_gives_a_failed_job_out_again(client: httpx.AsyncClient, worker: FakeWorker):
+    job_id = await submit(client)
+    assert (await client.post(f"retry/{job_id}")).status_code == 409
+    await worker.take()
+    await worker.stream(job_id, "first try")
+    await worker.done(job_id, error="broken")
+
+    assert (await client.post(f"retry/{job_id}")).json() == {"id": job_id, "status": "IN_QUEUE"}
+    assert (await client.get(f"status/{job_id}")).json() == {"id": job_id, "status": "IN_QUEUE"}
+    assert await worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
+    await worker.stream(job_id, "second try")
+    assert (await client.get(f"stream/{job_id}")).json()["stream"] == [{"output": "second try"}]
+    await worker.done(job_id, output=[])
+    assert (await client.post(f"retry/{job_id}")).status_code == 409
+
+
+async def test_purge_removes_what_waits_and_nothing_else(
+    client: httpx.AsyncClient, worker: FakeWorker
+):
+    taken = await submit(client)
+    await worker.take()
+    waiting = [await submit(client) for _ in range(2)]
+    answer = (await client.post("purge-queue")).json()
+    assert answer == {"removed": 2, "status": "completed"}
+    assert await status(client, taken) == "IN_PROGRESS"
+    assert [await status(client, job_id) for job_id in waiting] == ["CANCELLED"] * 2
+    assert await worker.take() == []
+
+
+async def test_health_counts(client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock):
+    outcomes = [await submit(client) for _ in range(3)]
+    await worker.take(3)
+    await worker.done(outcomes[0], output=[])
+    await worker.done(outcomes[1], error="x")
+    await client.post(f"retry/{outcomes[1]}")
+    await client.get("ping/worker-2?job_id=a,b&runpod_version=1.12.0")
+    assert (await client.get("health")).json() == {
+        "jobs": {"completed": 1, "failed": 1, "inProgress": 1, "inQueue": 1, "retried": 1},
+        "workers": {"idle": 1, "running": 1},
+    }
+    await client.post(f"cancel/{outcomes[2]}")
+    clock.advance(31)
+    await client.get("ping/worker-2?job_id=&runpod_version=1.12.0")
+    assert (await client.get("health")).json()["workers"] == {"idle": 1, "running": 0}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"input": {}, "policy": 5}',
+        b'{"input": {}, "policy": {"ttl": -1}}',
+        b'{"input": {}, "policy": {"executionTimeout": true}}',
+        b'{"input": {}, "webhook": 5}',
+        b"[" * 100_000,
+    ],
+)
+async def test_a_malformed_job_is_refused(client: httpx.AsyncClient, body: bytes):
+    for path in ("run", "runsync"):
+        answer = await client.post(path, content=body)
+        assert answer.status_code == 400
+        assert isinstance(answer.json()["error"], str)
+
+
+async def test_the_sizes_are_limited():
+    limits = Limits(run_bytes=100, runsync_bytes=200)
+    transport = httpx.ASGITransport(app=create_app(JobQueue(limits)))
+
+    async def chunked(body: bytes):
+        yield body[:50]
+        yield body[50:]
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        for path, limit in (("run", 100), ("runsync?wait=0", 200)):
+            fits = json.dumps({"input": {"x": ""}}).ljust(limit).encode()
+            for content in (fits, chunked(fits)):
+                assert (await client.post(path, content=content)).status_code == 200
+            for content in (fits + b" ", chunked(fits + b" ")):
+                assert (await client.post(path, content=content)).status_code == 413
+    assert (Limits().run_bytes, Limits().runsync_bytes) == (10 * 2**20, 20 * 2**20)
+
+
+async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient):
+    for method, path in [
+        ("GET", "status/x"),
+        ("GET", "stream/x"),
+        ("POST", "cancel/x"),
+        ("POST", "retry/x"),
+        ("GET", "nothing"),
+    ]:
+        answer = await client.request(method, path)
+        assert (answer.status_code, list(answer.json())) == (404, ["error"])
+    assert (await client.get("run")).status_code == 405
+
+
+async def test_paths_work_without_the_endpoint_and_with_any(client: httpx.AsyncClient):
+    job_id = (await client.post("http://x/run", json=JOB)).json()["id"]
+    assert (await client.get(f"http://x/status/{job_id}")).status_code == 200
+    assert (await client.get(f"http://x/v2/another/status/{job_id}")).status_code == 200
+
+
+async def test_a_job_that_executes_too_long_times_out(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+):
+    usual = await submit(client)
+    short = await submit(client, policy={"executionTimeout": 5000})
+    clock.advance(500)  # waiting does not count
+    await worker.take()
+    clock.advance(4.9)
+    assert await status(client, short) == "IN_PROGRESS"
+    clock.advance(0.2)
+    answer = (await client.get(f"status/{short}")).json()
+    assert (answer["status"], answer["executionTime"]) == ("TIMED_OUT", 5000)
+    assert await worker.stops() == [short]
+    clock.advance(594.8)
+    assert await status(client, usual) == "IN_PROGRESS"
+    clock.advance(0.2)
+    assert await status(client, usual) == "TIMED_OUT"
+    assert (await client.post(f"retry/{usual}")).json()["status"] == "IN_QUEUE"
+
+
+async def test_ttl_ends_waiting_and_executing_jobs(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+):
+    executing = await submit(client, policy={"ttl": 20_000})
+    await worker.take()
+    waiting = await submit(client, policy={"ttl": 20_000})
+    clock.advance(19.9)
+    assert await status(client, executing) == "IN_PROGRESS"
+    assert await status(client, waiting) == "IN_QUEUE"
+    clock.advance(0.2)
+    assert await status(client, executing) == "TIMED_OUT"
+    assert await status(client, waiting) == "TIMED_OUT"
+    assert await worker.take() == []
+
+
+async def test_results_expire(client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock):
+    kept_long = await submit(client)
+    kept_short = (await client.post("runsync?wait=0", json=JOB)).json()["id"]
+    await worker.take()
+    clock.advance(300)  # the time counts from the end
+    for job_id in (kept_long, kept_short):
+        await worker.done(job_id, output=[])
+    clock.advance(59)
+    assert await status(client, kept_short) == "COMPLETED"
+    clock.advance(1)
+    assert (await client.get(f"status/{kept_short}")).status_code == 404
+    clock.advance(30 * 60 - 61)
+    assert await status(client, kept_long) == "COMPLETED"
+    clock.advance(1)
+    assert (await client.get(f"status/{kept_long}")).status_code == 404
+    assert clock.timers == []  # nothing is left behind

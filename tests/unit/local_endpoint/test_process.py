@@ -1,0 +1,130 @@
+"""The life of the endpoint's process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from vllm_worker.local_endpoint import EndpointStartError, start, worker_environment
+
+SOURCES = str(Path(__file__).parents[3] / "src")
+JOB = {"input": {}}
+PARENT = """
+import os, sys
+from vllm_worker.local_endpoint import start
+endpoint = start("127.0.0.1", 0)
+print(endpoint.url, endpoint.process.pid, flush=True)
+sys.stdin.read()
+os._exit(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def http() -> Iterator[httpx.Client]:
+    with httpx.Client(verify=False) as client:
+        yield client
+
+
+def run_python(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": SOURCES},
+    )
+
+
+def wait_until_refused(http: httpx.Client, url: str, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            http.get(f"{url}/health")
+        except httpx.TransportError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{url} still answers after {seconds} s")
+
+
+def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # the child must find the package without it
+    endpoint = start("127.0.0.1", 0)
+    base = f"{endpoint.url}/v2/local"
+    worker = endpoint.environment["RUNPOD_POD_ID"]
+    try:
+        assert endpoint.port != 0
+        job = http.post(f"{base}/run", json=JOB).json()["id"]
+        http.get(f"{base}/job-take/{worker}?gpu=x")
+        endpoint.close()
+        while http.post(f"{base}/run", json=JOB).status_code != 503:
+            time.sleep(0.01)
+        time.sleep(0.4)  # longer than a server that exits would still answer
+        http.post(f"{base}/job-done/{worker}/{job}?gpu=x", json={"output": "last"})
+        assert http.get(f"{base}/status/{job}").json()["output"] == "last"
+    finally:
+        endpoint.stop()
+    wait_until_refused(http, endpoint.url, 0.5)
+    endpoint.stop()
+    endpoint.close()
+
+
+def test_a_taken_port_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EndpointStartError, match=rf"HOST=127\.0\.0\.1 PORT={port}: .*in use"):
+            start("127.0.0.1", port)
+        process = run_python("-m", "vllm_worker.local_endpoint", "--port", str(port))
+        _, errors = process.communicate(timeout=5)
+    assert process.returncode == 1
+    assert f"PORT={port}" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_endpoint_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(EndpointStartError, match=r"HOST=127\.0\.0\.1 PORT="):
+        start("127.0.0.1", 0)
+
+
+def test_the_endpoint_ends_with_its_parent(http: httpx.Client):
+    parent = run_python("-c", PARENT)
+    assert parent.stdout is not None
+    url, child = parent.stdout.readline().split()
+    try:
+        assert http.get(f"{url}/health").status_code == 200
+        parent.kill()
+        wait_until_refused(http, url, 3)
+    except BaseException:
+        os.kill(int(child), signal.SIGKILL)
+        raise
+    finally:
+        parent.communicate()
+
+
+def test_alone_it_ends_on_ctrl_c(http: httpx.Client):
+    process = run_python("-m", "vllm_worker.local_endpoint", "--port", "0", "--endpoint-id", "mine")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    url = line.split()[-1]
+    assert url.endswith("/v2/mine")
+    assert http.get(f"{url}/health").status_code == 200
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=3)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_the_workers_environment():
+    environment = worker_environment("http://h:1", "e", worker_id="w")
+    assert environment["RUNPOD_WEBHOOK_GET_JOB"].startswith("http://h:1/v2/e/job-take/$ID?")
+    assert environment["RUNPOD_POD_ID"] == "w"
+    assert "RUNPOD_ENDPOINT_ID" not in environment
+    first, second = (worker_environment("http://h:1")["RUNPOD_POD_ID"] for _ in range(2))
+    assert first != second
