@@ -13,10 +13,12 @@ from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.observability.metrics import serving_metrics
 from vllm_worker.observability.stderr_log import log_to_stderr
 from vllm_worker.observability.timeline import step, timeline
-from vllm_worker.serverless.run import import_sdk, queue, run
+from vllm_worker.serverless.queue import queue
+from vllm_worker.serverless.run import import_sdk, run
+from vllm_worker.startup.compile_cache import CompileCache
 from vllm_worker.startup.gc import collect_garbage_rarely, no_garbage_collection
 from vllm_worker.startup.signals import ctrl_c_kept_from_children, leave_at_signals
-from vllm_worker.startup.weights_prefetch import read_ahead
+from vllm_worker.startup.weights_prefetch import prefetch_weights
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger("vllm_worker.handler")
@@ -28,12 +30,15 @@ def main() -> None:
     settings = configuration.settings
     for note in configuration.notes:
         logger.warning("%s", note)
-    for name, value in configuration.exports.items():
+    for name, value in configuration.library_env.items():
         os.environ.setdefault(name, value)
-    cache = configuration.compile_cache
+    cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
-    with serving_metrics(settings) as metrics, queue(settings) as close_queue:
-        read_ahead(configuration)
+    with (
+        serving_metrics(settings.host, settings.metrics_port) as metrics,
+        queue(settings) as close_queue,
+    ):
+        prefetch_weights(configuration)
         if cache:
             cache.load()
         with step("vLLM imported"), no_garbage_collection():
@@ -44,7 +49,7 @@ def main() -> None:
         built = f"engine built for {settings.served_model_names[0]}"
         # At Ctrl-C the engine must go on: it still has jobs to finish.
         with step(built), ctrl_c_kept_from_children():
-            engine = VLLMEngine(arguments, settings.constraint_limits, import_sdk)
+            engine = VLLMEngine(arguments, settings.structured_output_limits, import_sdk)
         timeline.end("engine")
         if cache:
             cache.save_soon()
@@ -62,8 +67,8 @@ if __name__ == "__main__":
     try:
         main()
     except ConfigurationError as error:
-        for mistake in error.mistakes:
-            logger.error("%s", mistake)
+        for problem in error.problems:
+            logger.error("%s", problem)
         sys.exit(2)
     except StartFailure as error:
         logger.error("%s", error)

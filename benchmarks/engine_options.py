@@ -62,7 +62,7 @@ async def _figures(system: System) -> tuple[float, ...]:
     await asyncio.sleep(0.6)
     await asyncio.gather(*(_first_token(system, str(number)) for number in range(8)))
     answers = [answer for answer, _ in await asyncio.gather(*streams)]
-    gap = max(after - before for a in answers for before, after in pairwise(a.pieces))
+    gap = max(after - before for a in answers for before, after in pairwise(a.chunks))
     return load.tokens_per_s, load.cpu_per_100k, seen, 1000 * gap
 
 
@@ -71,7 +71,7 @@ async def _first_token(system: System, beginning: str) -> float:
     assert system.platform
     job = {"prompt": f"{beginning} {_LONG}", "sampling_params": {"max_tokens": 1}, "stream": True}
     answer, _ = await system.platform.ask(job)
-    return 1000 * (answer.pieces[0] - answer.begun)
+    return 1000 * (answer.chunks[0] - answer.begun)
 
 
 def main() -> None:

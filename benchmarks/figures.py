@@ -1,4 +1,4 @@
-"""What a run came to: figures from the times of pieces and from the processes' own counters."""
+"""What a run came to: figures from the times of chunks and from the processes' own counters."""
 
 import statistics
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ async def measure(system: System, case: Case) -> Figures:
     tokens = case.tokens * case.streams
     begun, ended = min(a.begun for a in answers), max(a.ended for a in answers)
     lags = lag.read(system.lag_file, begun, ended) if system.lag_file else []
-    firsts = [1000 * ((a.pieces or [a.ended])[0] - a.begun) for a in answers]
+    firsts = [1000 * ((a.chunks or [a.ended])[0] - a.begun) for a in answers]
     gaps = [1000 * gap for answer in answers for gap in _gaps(answer)] or [0.0]
     return Figures(
         tokens_per_s=tokens / (ended - begun),
@@ -69,7 +69,7 @@ def median(rounds: Iterable[Figures]) -> Figures:
 
 
 def _gaps(answer: Answer) -> list[float]:
-    return [after - before for before, after in pairwise(answer.pieces)]
+    return [after - before for before, after in pairwise(answer.chunks)]
 
 
 def _p99(values: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""RunPod's side of a worker, in the benchmark's own process: jobs go in and pieces are timed."""
+"""RunPod's side of a worker, in the benchmark's own process: jobs go in and chunks are timed."""
 
 import asyncio
 import socket
@@ -9,39 +9,39 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vllm_worker.local_endpoint.job_queue import JobQueue
-from vllm_worker.local_endpoint.jobs import Job, JobTerms, Status
+from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
 from vllm_worker.local_endpoint.process import listen, worker_environment
 from vllm_worker.local_endpoint.server import EndpointServer
 
-_TERMS = JobTerms(execution_timeout_s=600, ttl_s=600, kept_s=1)
+_TERMS = JobPolicy(execution_timeout_s=600, ttl_s=600, retention_s=1)
 
 
 @dataclass
 class Answer:
-    """When a job was given out, and when its pieces came, in seconds of one clock."""
+    """When a job was given out, and when its chunks came, in seconds of one clock."""
 
     begun: float
-    pieces: list[float] = field(default_factory=list)
+    chunks: list[float] = field(default_factory=list)
     ended: float = 0.0
 
 
 class TimedQueue(JobQueue):
-    """Notes when each piece of each job is posted."""
+    """Notes when each chunk of each job is posted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.answers: dict[str, Answer] = {}
 
-    def add_piece(self, worker_id: str, job_id: str, piece: Any) -> None:
+    def add_chunk(self, worker_id: str, job_id: str, chunk: Any) -> None:
         if answer := self.answers.get(job_id):
-            answer.pieces.append(time.perf_counter())
-        super().add_piece(worker_id, job_id, piece)
+            answer.chunks.append(time.perf_counter())
+        super().add_chunk(worker_id, job_id, chunk)
 
 
 class Platform:
     """A queue that a worker can be pointed at with `environment`.
 
-    `latency` in seconds is added to every request that posts a piece.
+    `latency` in seconds is added to every request that posts a chunk.
     """
 
     def __init__(self, queue: TimedQueue, url: str) -> None:

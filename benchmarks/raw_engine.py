@@ -29,10 +29,10 @@ async def stream(llm, number: int, tokens: int, asked: Any) -> dict[str, float |
     )
     parsed = parse_model_prompt(llm.model_config, text)
     (prompt,) = await llm.renderer.render_cmpl_async([parsed], lengths)
-    pieces = [
+    chunks = [
         time.perf_counter() async for _ in llm.generate(prompt, params, f"raw-{begun}-{number}")
     ]
-    return {"begun": begun, "pieces": pieces, "ended": time.perf_counter()}
+    return {"begun": begun, "chunks": chunks, "ended": time.perf_counter()}
 
 
 def as_text(llm, messages: list[dict[str, str]]) -> str:

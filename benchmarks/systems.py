@@ -173,7 +173,7 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
             async with session.post(case.route, json=case.body) as response:
                 assert response.status == 200, await response.text()
                 async for _ in response.content.iter_any():
-                    answer.pieces.append(time.perf_counter())
+                    answer.chunks.append(time.perf_counter())
             answer.ended = time.perf_counter()
             return answer
 

@@ -28,9 +28,9 @@ class WorkerError(Exception):
 class ConfigurationError(WorkerError):
     """Settings that are wrong, all of them at once, a line each."""
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
-        self.mistakes = list(mistakes)
-        super().__init__("\n".join(self.mistakes))
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
 
 
 class StartFailure(WorkerError):

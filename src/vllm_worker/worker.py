@@ -9,20 +9,20 @@ from typing import Any
 import msgspec
 
 from vllm_worker.configuration.settings import Settings
-from vllm_worker.engine.protocol import Engine
+from vllm_worker.engine.protocol import Engine, RequestContext
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, ShuttingDown, TooLarge
 from vllm_worker.jobs.inputs import NativeJob, parse_job
-from vllm_worker.observability.job_log import JobLog, JobRecord, current_record, place
+from vllm_worker.observability.job_log import JobLog, JobRecord, error_location
 from vllm_worker.observability.metrics import Metrics
 from vllm_worker.observability.timeline import step
 from vllm_worker.routes import native, openai
-from vllm_worker.routes.allowlist import name_of
+from vllm_worker.routes.allowlist import open_route
 
 logger = logging.getLogger(__name__)
 
 _DEATH_CHECK_S = 0.25
 _PING_S = 1.0
-_LAST_ANSWERS_S = 5.0
+_DRAIN_S = 5.0
 """How long the answers to the last jobs may take to be posted at a worker's sudden end."""
 
 _TOO_LARGE = (
@@ -70,7 +70,6 @@ class Worker:
         Never raises, since the SDK would send the client a traceback.
         """
         record = JobRecord(str(job.get("id")), self.settings.served_model_names[0])
-        current_record.set(record)
         self._remember_current_task(record)
         try:
             if self._engine.dead:
@@ -81,7 +80,7 @@ class Worker:
                     room -= _size(output)
                     if room < 0:
                         raise TooLarge(_TOO_LARGE.format(self.settings.max_output_bytes))
-                    record.pieces += 1
+                    record.chunks += 1
                     yield output
             record.outcome = "completed"
         except JobError as error:
@@ -120,7 +119,7 @@ class Worker:
         logger.warning(
             "no more time to finish (SHUTDOWN_GRACE_S): failing %d jobs", len(self._jobs)
         )
-        self._engine.give_up()
+        self._engine.mark_dead()
 
     async def _until_stalled(self) -> None:
         """Gives the engine up when it does not answer in time."""
@@ -136,34 +135,38 @@ class Worker:
                 logger.error("no answer from the engine for %g s (ENGINE_STALL_TIMEOUT_S)", limit)
                 break
             except Exception as error:
-                logger.error("the engine cannot be asked: %s", place(error))
+                logger.error("the engine cannot be asked: %s", error_location(error))
                 break
-        self._engine.give_up()
+        self._engine.mark_dead()
 
-    async def last_answers(self) -> None:
+    async def drain(self) -> None:
         """Returns when the jobs in flight are answered, or that takes too long."""
         # Two looks apart, for jobs that the SDK has taken but not yet started.
         for _ in range(2):
             await asyncio.sleep(_DEATH_CHECK_S)
             if self._jobs:
-                await asyncio.wait(self._jobs, timeout=_LAST_ANSWERS_S / 2)
+                await asyncio.wait(self._jobs, timeout=_DRAIN_S / 2)
 
     async def _answer(self, job: dict[str, Any], record: JobRecord) -> AsyncGenerator[Any]:
-        request, job_id = parse_job(job.get("input")), record.job_id
+        request = parse_job(job.get("input"))
+        context = RequestContext(record.job_id, usage=record)
         outputs: AsyncIterator[Any]
         if isinstance(request, NativeJob):
             record.kind = "native"
-            outputs = native.answer(request, job_id, self._engine, self.settings)
+            outputs = native.answer(request, context, self._engine, self.settings)
         else:
-            record.kind = name_of(request.path)
-            outputs = openai.answer(request, job_id, self._engine, self.settings)
+            record.kind = "no open route"
+            record.kind = route = open_route(request.path)
+            outputs = openai.answer(request, route, context, self._engine, self.settings)
         async for output in outputs:
             yield output
 
     def _failure(self, record: JobRecord, error: JobError) -> JobError:
-        """What the client is told; what is not the client's mistake is logged as well."""
+        """What the client is told; what is not the client's problem is logged as well."""
         if error.code >= 500:
-            logger.error("job %s failed: %s", record.job_id, place(error.__cause__ or error))
+            logger.error(
+                "job %s failed: %s", record.job_id, error_location(error.__cause__ or error)
+            )
             if self._engine.dead:
                 error = ShuttingDown() if self._grace_is_over else EngineDead()
         record.fail(error.code)

@@ -202,7 +202,7 @@ def test_an_adapter_may_have_what_vllm_takes() -> None:
     assert [field.name for field in fields(LoRAModulePath)] == list(adapters.KEYS)
 
 
-# Mistakes that only vLLM sees
+# Problems that only vLLM sees
 
 
 def test_what_belongs_to_an_http_server_is_left_alone() -> None:
@@ -219,7 +219,7 @@ def test_the_embedded_model_calls_tools_and_starts_quickly_unless_told_otherwise
 def test_what_vllms_parser_refuses_is_named() -> None:
     with pytest.raises(ConfigurationError) as raised:
         parse(POOLER_CONFIG='{"nor_this": 1}', KV_TRANSFER_CONFIG='{"no_such_field": 1}')
-    pooler, transfer = sorted(raised.value.mistakes, reverse=True)
+    pooler, transfer = sorted(raised.value.problems, reverse=True)
     assert pooler.startswith("POOLER_CONFIG=")
     assert "nor_this" in pooler
     assert transfer.startswith("KV_TRANSFER_CONFIG=")

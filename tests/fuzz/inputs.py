@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vllm_worker.decoding.parameters import NAMES, NEUTRAL
 from vllm_worker.jobs.inputs import GatewayInput, NativeJob, OpenAIJob
-from vllm_worker.jobs.legacy import OLDER_NAMES
+from vllm_worker.jobs.legacy import LEGACY_NAMES
 from vllm_worker.routes.allowlist import ALLOWED, REFUSED
 
 Strategy = st.SearchStrategy[Any]
@@ -174,7 +174,7 @@ def _with_fields(draw: Draw, base: dict[str, Any], names: list[str]) -> dict[str
 def native_inputs(draw: Draw, parameters: list[str]) -> Any:
     """`parameters`: names of vLLM's sampling parameters."""
     name = draw(st.sampled_from(["prompt", "messages"]))
-    parameters = [*parameters, *sorted({*NAMES, *NEUTRAL, *OLDER_NAMES})]
+    parameters = [*parameters, *sorted({*NAMES, *NEUTRAL, *LEGACY_NAMES})]
     chosen = draw(_with_fields({"max_tokens": 5}, parameters))
     usual = st.just(PLAUSIBLE[name][0])
     base = {name: draw(_mostly(usual, _value(name), 3)), "sampling_params": chosen}
@@ -186,7 +186,7 @@ def native_inputs(draw: Draw, parameters: list[str]) -> Any:
 def openai_inputs(draw: Draw, fields: dict[str, list[str]]) -> Any:
     """`fields`: route → the names of the fields of its body."""
     route = draw(st.sampled_from(sorted(fields)))
-    names = [*fields[route], *sorted({*NAMES, *OLDER_NAMES, "stream"})]
+    names = [*fields[route], *sorted({*NAMES, *LEGACY_NAMES, "stream"})]
     needed = {"prompt", "messages", "input", "tokens", "file", "query", "items"} & {*fields[route]}
     base = {"max_tokens": 5} | {name: PLAUSIBLE[name][0] for name in sorted(needed)}
     body = draw(_with_fields(base, names))

@@ -43,11 +43,11 @@ class Client:
                     return Played(job, await self._leave(job))
                 case "completed" if not job.native:
                     job_id, text = await self._ask_gateway(job)
-                    return Played(job, job_id, _mistake(job, text), text)
+                    return Played(job, job_id, _problem(job, text), text)
                 case "completed" | "refused":
                     job_id = await self._run(job)
                     text = await self._wait(job, job_id)
-                    return Played(job, job_id, _mistake(job, text), text)
+                    return Played(job, job_id, _problem(job, text), text)
                 case _:
                     job_id = await self._run(job)
                     await self._cancel(job, job_id)
@@ -72,25 +72,25 @@ class Client:
             raise Wrong(f"{status} after a cancel")
 
     async def _wait(self, job: PlannedJob, job_id: str) -> str:
-        pieces: list[Any] = []
-        final = await self._until_final(job_id, pieces)
+        chunks: list[Any] = []
+        final = await self._until_final(job_id, chunks)
         if job.code is not None:
             if final["status"] != "FAILED" or json.loads(final["error"])["code"] != job.code:
                 raise Wrong(f"not refused with {job.code}: {final}")
             return ""
         if final["status"] != "COMPLETED":
             raise Wrong(f"not completed: {final}")
-        if job.stream and pieces != final["output"]:
-            raise Wrong("the pieces are not those of the output")
+        if job.stream and chunks != final["output"]:
+            raise Wrong("the chunks are not those of the output")
         return "".join(
             text for output in final["output"] for text in output["choices"][0]["tokens"]
         )
 
-    async def _until_final(self, job_id: str, pieces: list[Any]) -> dict[str, Any]:
-        """The job at its end; what it streams comes into `pieces`."""
+    async def _until_final(self, job_id: str, chunks: list[Any]) -> dict[str, Any]:
+        """The job at its end; what it streams comes into `chunks`."""
         while True:
             answer = (await self._http.post(f"/stream/{job_id}")).json()
-            pieces += [piece["output"] for piece in answer["stream"]]
+            chunks += [chunk["output"] for chunk in answer["stream"]]
             if answer["status"] in _FINAL and not answer["stream"]:
                 return dict((await self._http.get(f"/status/{job_id}")).json())
 
@@ -134,7 +134,7 @@ def _text(choice: dict[str, Any]) -> str:
     return str(choice["message"]["content"] if "message" in choice else choice["text"])
 
 
-def _mistake(job: PlannedJob, text: str) -> str | None:
+def _problem(job: PlannedJob, text: str) -> str | None:
     """What is wrong with the text of a job that completed."""
     if job.fate != "completed":
         return None

@@ -25,7 +25,7 @@ _FATES: dict[Fate, int] = {
     "refused": 10,
 }
 """Of 100 jobs: the client waits for the end, cancels (at once, later, or while the worker posts a
-piece), closes its connection, or has sent something wrong.
+chunk), closes its connection, or has sent something wrong.
 """
 _SUBJECTS = ("RunPod", "vLLM", "a cold start", "LoRA", "a token", "the queue", "an adapter")
 _LARGE = 50_000
@@ -75,7 +75,7 @@ def plan(jobs: int, seed: int = 0) -> Iterator[PlannedJob]:
             yield PlannedJob(number, fate, case.input, False, case.code, delay)
             continue
         with_schema = chance.random() < 0.1
-        # The pace of a stream follows the schedule; one that is cancelled should still be there.
+        # The length of a stream follows the schedule; one that is cancelled should still be there.
         tokens = chance.randint(100, 200) if fate != "completed" else chance.randint(1, 200)
         stream = fate == "cancelled in mid-post" or chance.random() < 0.5
         job = _input(chance, tokens, stream, with_schema)

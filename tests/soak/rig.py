@@ -24,11 +24,11 @@ from vllm_worker.local_endpoint.process import worker_environment
 _IDLE_S = 32
 _LOOKS = 20
 _POST_S = 0.01
-"""How long RunPod takes for a piece, so that jobs are also cancelled while one is posted."""
+"""How long RunPod takes for a chunk, so that jobs are also cancelled while one is posted."""
 
 
 class Platform:
-    """RunPod's queue, which notes how jobs end. A piece of a `doomed` job cancels the job."""
+    """RunPod's queue, which notes how jobs end. A chunk of a `doomed` job cancels the job."""
 
     def __init__(self) -> None:
         self.ends: dict[str, list[Status]] = defaultdict(list)

@@ -35,7 +35,7 @@ class Asked:
         if isinstance(self.outputs[0], str):
             return ["".join(_event_texts("".join(self.outputs)))]
         choices = [output["choices"] for output in self.outputs]
-        return ["".join(map(text_of, pieces)) for pieces in zip(*choices, strict=True)]
+        return ["".join(map(text_of, chunks)) for chunks in zip(*choices, strict=True)]
 
     @property
     def text(self) -> str:

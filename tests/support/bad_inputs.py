@@ -181,9 +181,9 @@ _FORMS = [
     Case("unknown model of a chat", chat(model="nobody"), "nobody", 404),
     Case("a path as model", chat(model="../../etc/passwd"), "passwd", 404),
     Case("2^64", native(seed=2**64), "does not fit in 64 bits"),
-    Case("half a pair", {"prompt": "\ud800"}, "half of a surrogate pair"),
-    Case("half a pair in a chat", chat(messages="\udfff"), "half of a surrogate pair"),
-    Case("half a pair as a name", {"prompt": "x", "\ud800": 1}, "half of a surrogate pair"),
+    Case("half a pair", {"prompt": "\ud800"}, "unpaired surrogate"),
+    Case("half a pair in a chat", chat(messages="\udfff"), "unpaired surrogate"),
+    Case("half a pair as a name", {"prompt": "x", "\ud800": 1}, "unpaired surrogate"),
     Case("nested 900 deep", {"prompt": "x", "stream": nested(900)}, "stream"),
     Case("NUL", {"prompt": "a\x00b"}, None),
     Case("NUL in a chat", chat(messages="a\x00b", max_tokens=2), None),
@@ -212,7 +212,7 @@ _FORMS = [
     Case(
         "more than the context, native", native(max_tokens=10**6, stop=["a", "e", "i", "o"]), None
     ),
-    Case("a million pieces", {"prompt": "x", "stream": True, "max_batch_size": 10**15}, None),
+    Case("a million chunks", {"prompt": "x", "stream": True, "max_batch_size": 10**15}, None),
     Case(
         "largest growth", {"prompt": "x", "stream": True, "batch_size_growth_factor": 1e308}, None
     ),

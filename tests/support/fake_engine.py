@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from vllm_worker.decoding.parameters import PLAIN, Selection
 from vllm_worker.engine import asgi_client
-from vllm_worker.engine.protocol import Delta, VLLMRequest
+from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest
 from vllm_worker.jobs.inputs import NativeJob
-from vllm_worker.streaming.flow_control import Pace
 
 
 class FakeEngine:
@@ -24,31 +22,29 @@ class FakeEngine:
         self.silence = 0.0
         """How long a ping takes, in seconds."""
         self.dead = False
-        self.started = False
+        self.starts = 0
         self.running: set[str] = set()
 
+    @property
+    def started(self) -> bool:
+        return self.starts > 0
+
     async def start(self) -> None:
-        self.started = True
+        self.starts += 1
 
     async def ping(self) -> None:
         await asyncio.sleep(self.silence)
 
-    def give_up(self) -> None:
+    def mark_dead(self) -> None:
         self.dead = True
 
-    async def call(self, request: VLLMRequest) -> asgi_client.Response:
+    async def call(self, request: VLLMRequest, context: RequestContext) -> asgi_client.Response:
         return await asgi_client.request(
             self.app, request.method, request.target, request.content, request.headers
         )
 
-    async def generate(
-        self,
-        job: NativeJob,
-        request_id: str,
-        selection: Selection = PLAIN,
-        pace: Pace | None = None,
-    ) -> AsyncGenerator[Delta]:
-        self.running.add(request_id)
+    async def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]:
+        self.running.add(context.request_id)
         try:
             for delta in self.deltas:
                 await asyncio.sleep(self.pause)
@@ -56,7 +52,7 @@ class FakeEngine:
                     raise delta
                 yield delta
         finally:
-            self.running.discard(request_id)
+            self.running.discard(context.request_id)
 
     def shutdown(self) -> None:
         self.dead = True

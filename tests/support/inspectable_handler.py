@@ -16,6 +16,7 @@ def main() -> None:
     from prometheus_client import REGISTRY
 
     from vllm_worker.engine import vllm_engine
+    from vllm_worker.engine.protocol import RequestContext
     from vllm_worker.jobs.inputs import NativeJob
 
     class InspectableEngine(vllm_engine.VLLMEngine):
@@ -32,7 +33,7 @@ def main() -> None:
 
         async def running_in_core(self) -> int:
             probe = NativeJob(prompt="x", stream=True, sampling_params={"max_tokens": 3})
-            async with aclosing(self.generate(probe, "probe")) as deltas:
+            async with aclosing(self.generate(probe, RequestContext("probe"))) as deltas:
                 await anext(deltas)
                 return gauge("running") + gauge("waiting")
 

@@ -32,11 +32,11 @@ class SleepingEngine(FakeEngine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.given_up = asyncio.Event()
+        self.marked_dead = asyncio.Event()
 
-    def give_up(self) -> None:
-        super().give_up()
-        self.given_up.set()
+    def mark_dead(self) -> None:
+        super().mark_dead()
+        self.marked_dead.set()
 
     async def generate(self, job: NativeJob, *_: Any) -> AsyncGenerator[Delta]:
         say("begins")
@@ -44,7 +44,7 @@ class SleepingEngine(FakeEngine):
             seconds, _, words = (job.prompt or "0").partition(" ")
             for left in reversed(range(int(words or 1))):
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.given_up.wait(), float(seconds))
+                    await asyncio.wait_for(self.marked_dead.wait(), float(seconds))
                     raise EngineDead
                 yield Delta(0, ["done"], 1, 1, None if left else "stop")
         finally:

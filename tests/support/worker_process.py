@@ -16,7 +16,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 START_S = 240
-# As people run it, but for pieces by size alone, so that tests can count.
+# As people run it, but for chunks by size alone, so that tests can count.
 ENVIRONMENT = {"MODEL_NAME": "demo", "STREAM_MAX_DELAY_MS": "0"}
 
 

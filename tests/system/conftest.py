@@ -40,7 +40,7 @@ def worker(
         "INSPECT_SOCKET": str(inspect_socket),
         "DISABLE_LOG_STATS": "0",
         "VLLM_ENABLE_RESPONSES_API_STORE": "1",
-        "STREAM_MAX_DELAY_MS": "10000",  # so that pieces have their sizes on a slow machine too
+        "STREAM_MAX_DELAY_MS": "10000",  # so that chunks have their sizes on a slow machine too
     }
     environment = endpoint.environment | inspection
     stream = "RUNPOD_WEBHOOK_POST_STREAM"

@@ -68,7 +68,7 @@ def chat(model: ServedModel, name: str) -> tuple[str | None, str]:
     return getattr(choice.message, "reasoning", None), choice.message.content or ""
 
 
-def chat_in_pieces(model: ServedModel, name: str) -> tuple[str | None, str]:
+def chat_in_chunks(model: ServedModel, name: str) -> tuple[str | None, str]:
     chunks = model.client.chat.completions.create(
         model=name, messages=QUESTION, stream=True, **GREEDY
     )
@@ -104,7 +104,7 @@ def test_each_name_and_each_adapter_is_a_model(model: ServedModel, adapter: Path
         assert models[name].root == str(adapter)
 
 
-@pytest.mark.parametrize("ask", [chat, chat_in_pieces])
+@pytest.mark.parametrize("ask", [chat, chat_in_chunks])
 @pytest.mark.parametrize("name", MODELS + ADAPTERS)
 def test_a_chat_is_answered_by_the_model_it_names(model: ServedModel, name: str, ask: Any) -> None:
     check(name, ask(model, name))

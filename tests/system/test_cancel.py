@@ -43,7 +43,7 @@ def test_a_job_that_is_cancelled_as_soon_as_it_is_taken(
     eventually(lambda: requests_held() == (0, 0), timeout=GONE_S)
 
 
-def test_a_job_that_is_cancelled_while_a_piece_is_being_posted(
+def test_a_job_that_is_cancelled_while_a_chunk_is_being_posted(
     runpod_endpoint: runpod.Endpoint, requests_held: Held, gate: StreamGate
 ) -> None:
     gate.shut, gate.held = True, 0

@@ -20,8 +20,8 @@ def gateway(body: dict[str, Any]) -> dict[str, Any]:
     return {"openai_route": "/v1/chat/completions", "openai_input": body}
 
 
-def text_of_events(piece: str) -> str:
-    data = [event.removeprefix("data: ") for event in piece.split("\n\n") if event]
+def text_of_events(chunk: str) -> str:
+    data = [event.removeprefix("data: ") for event in chunk.split("\n\n") if event]
     events = [json.loads(event) for event in data if event != "[DONE]"]
     return "".join(c["delta"].get("content") or "" for event in events for c in event["choices"])
 
@@ -49,15 +49,15 @@ def test_run_gives_a_job_to_wait_for(runpod_endpoint: runpod.Endpoint) -> None:
     assert output["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_stream_comes_in_growing_pieces(runpod_endpoint: runpod.Endpoint) -> None:
+def test_a_stream_comes_in_growing_chunks(runpod_endpoint: runpod.Endpoint) -> None:
     job = runpod_endpoint.run({"prompt": "RunPod is", "stream": True, "sampling_params": LONG})
-    pieces = list(job.stream())
-    totals = [piece["usage"]["output"] for piece in pieces]
+    chunks = list(job.stream())
+    totals = [chunk["usage"]["output"] for chunk in chunks]
     assert totals == [1, 4, 13, 40, 90, 140, 160]
-    assert [len(piece["choices"][0]["tokens"]) for piece in pieces] == [1, 3, 9, 27, 50, 50, 20]
-    assert ["finish_reason" in piece["choices"][0] for piece in pieces] == [False] * 6 + [True]
+    assert [len(chunk["choices"][0]["tokens"]) for chunk in chunks] == [1, 3, 9, 27, 50, 50, 20]
+    assert ["finish_reason" in chunk["choices"][0] for chunk in chunks] == [False] * 6 + [True]
     (whole,) = runpod_endpoint.run_sync({"prompt": "RunPod is", "sampling_params": LONG})
-    assert text(pieces) == text([whole])
+    assert text(chunks) == text([whole])
 
 
 def test_many_streams_cost_few_posts(runpod_endpoint: runpod.Endpoint, gate: StreamGate) -> None:
@@ -65,7 +65,7 @@ def test_many_streams_cost_few_posts(runpod_endpoint: runpod.Endpoint, gate: Str
     native = {"prompt": "RunPod is", "stream": True, "sampling_params": LONG}
     chat = {"messages": QUESTION, "stream": True, "model": "demo"} | LONG
     assert posts_of_16(native, runpod_endpoint, gate) == 16 * 7
-    # Fewer where the loop was busy: a piece is then all that the engine has held.
+    # Fewer where the loop was busy: a chunk is then all that the engine has held.
     assert 16 * 2 <= posts_of_16(gateway(chat), runpod_endpoint, gate) <= 16 * 7
 
 
@@ -76,11 +76,11 @@ def posts_of_16(job: dict[str, Any], endpoint: runpod.Endpoint, gate: StreamGate
     return gate.posts - before
 
 
-def test_a_job_can_choose_its_pieces(runpod_endpoint: runpod.Endpoint) -> None:
+def test_a_job_can_choose_its_chunks(runpod_endpoint: runpod.Endpoint) -> None:
     sizes = {"min_batch_size": 2, "max_batch_size": 10, "batch_size_growth_factor": 2}
     job = {"prompt": "RunPod is", "stream": True, "sampling_params": LONG | {"max_tokens": 34}}
-    pieces = runpod_endpoint.run_sync(job | sizes)
-    assert [piece["usage"]["output"] for piece in pieces] == [2, 6, 14, 24, 34]
+    chunks = runpod_endpoint.run_sync(job | sizes)
+    assert [chunk["usage"]["output"] for chunk in chunks] == [2, 6, 14, 24, 34]
 
 
 def test_a_prompt_can_be_put_under_the_chat_template(runpod_endpoint: runpod.Endpoint) -> None:
@@ -95,9 +95,9 @@ def test_several_choices(runpod_endpoint: runpod.Endpoint) -> None:
     (whole,) = runpod_endpoint.run_sync({"prompt": "x", "sampling_params": sampling})
     assert [choice["finish_reason"] for choice in whole["choices"]] == ["length"] * 3
     assert whole["usage"]["output"] == 15
-    pieces = runpod_endpoint.run_sync({"prompt": "x", "stream": True, "sampling_params": sampling})
-    assert pieces[-1]["usage"]["output"] == 15
-    assert [choice["finish_reason"] for choice in pieces[-1]["choices"]] == ["length"] * 3
+    chunks = runpod_endpoint.run_sync({"prompt": "x", "stream": True, "sampling_params": sampling})
+    assert chunks[-1]["usage"]["output"] == 15
+    assert [choice["finish_reason"] for choice in chunks[-1]["choices"]] == ["length"] * 3
 
 
 def test_health_and_purge(runpod_endpoint: runpod.Endpoint) -> None:
@@ -134,21 +134,21 @@ def test_completions(client: openai.OpenAI) -> None:
     assert answer.usage.completion_tokens > 0
 
 
-def test_a_raw_openai_job_streams_whole_events_in_few_pieces(
+def test_a_raw_openai_job_streams_whole_events_in_few_chunks(
     runpod_endpoint: runpod.Endpoint,
 ) -> None:
     body = {"model": "demo", "messages": QUESTION} | LONG
     streamed = body | {"stream": True, "stream_options": {"include_usage": True}}
     (answer,) = runpod_endpoint.run_sync(gateway(body))
-    pieces = runpod_endpoint.run_sync(gateway(streamed))
-    assert all(piece.startswith("data: ") and piece.endswith("\n\n") for piece in pieces)
+    chunks = runpod_endpoint.run_sync(gateway(streamed))
+    assert all(chunk.startswith("data: ") and chunk.endswith("\n\n") for chunk in chunks)
     # Each brings all its tokens in one event. The first also has the role, the last the usage.
-    first, *middle, last = [piece.count("data: {") for piece in pieces]
+    first, *middle, last = [chunk.count("data: {") for chunk in chunks]
     assert (first, set(middle), last) == (2, {1}, 2)
-    # By the schedule seven; fewer where a post took as long as the tokens of the next piece.
-    assert 3 <= len(pieces) <= 7
-    assert "".join(map(text_of_events, pieces)) == answer["choices"][0]["message"]["content"]
-    assert pieces[-1].endswith("data: [DONE]\n\n")
+    # By the schedule seven; fewer where a post took as long as the tokens of the next chunk.
+    assert 3 <= len(chunks) <= 7
+    assert "".join(map(text_of_events, chunks)) == answer["choices"][0]["message"]["content"]
+    assert chunks[-1].endswith("data: [DONE]\n\n")
 
 
 def test_the_general_form_of_a_job(runpod_endpoint: runpod.Endpoint) -> None:

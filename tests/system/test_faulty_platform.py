@@ -59,10 +59,10 @@ class Rig:
         eventually(lambda: self.status(job_id)["status"] not in OPEN, timeout)
         return self.status(job_id)
 
-    def pieces_of(self, job_id: str) -> list[str]:
+    def chunks_of(self, job_id: str) -> list[str]:
         """The stream's texts, as a client sees them that asks once the job has ended."""
-        pieces = self.client.get(f"/stream/{job_id}").json()["stream"]
-        return [text for piece in pieces for text in texts(piece["output"])]
+        chunks = self.client.get(f"/stream/{job_id}").json()["stream"]
+        return [text for chunk in chunks for text in texts(chunk["output"])]
 
 
 OPEN = ("IN_QUEUE", "IN_PROGRESS")
@@ -171,19 +171,19 @@ def test_a_job_that_comes_again_and_is_then_stopped_begins_anew(rig: Rig) -> Non
 
 @pytest.mark.parametrize("fault", [answer(502), answer(429), reset, reset_after])
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_piece_that_is_refused_comes_again(rig: Rig, fault: Fault, times: int) -> None:
+def test_a_chunk_that_is_refused_comes_again(rig: Rig, fault: Fault, times: int) -> None:
     rig.platform.faults["job-stream"].extend([fault] * times)
     job_id = rig.run()
     assert whole(rig.end_of(job_id)) == WHOLE
-    assert rig.pieces_of(job_id) == WHOLE
+    assert rig.chunks_of(job_id) == WHOLE
 
 
 @pytest.mark.parametrize("fault", [answer(500), reset])
-def test_pieces_that_never_arrive(rig: Rig, fault: Fault) -> None:
+def test_chunks_that_never_arrive(rig: Rig, fault: Fault) -> None:
     rig.platform.always["job-stream"] = fault
     job_id = rig.run()
     assert whole(rig.end_of(job_id)) == WHOLE
-    assert rig.pieces_of(job_id) == []
+    assert rig.chunks_of(job_id) == []
     lost = [line for line in rig.log.splitlines() if job_id in line and "Failed to return" in line]
     assert len(lost) == 5
 

@@ -118,8 +118,8 @@ def test_the_metrics_are_those_of_the_jobs(
     assert total(counted, tokens_in, kind=CHAT) == chat["usage"]["prompt_tokens"]
     assert total(counted, tokens_out, kind=CHAT) == chat["usage"]["completion_tokens"]
     assert len(streamed) == 3
-    assert total(counted, "vllm_worker_pieces_total", kind="native") == len(whole + streamed)
-    assert total(counted, "vllm_worker_pieces_total", kind=COMPLETIONS) == len(text)
+    assert total(counted, "vllm_worker_chunks_total", kind="native") == len(whole + streamed)
+    assert total(counted, "vllm_worker_chunks_total", kind=COMPLETIONS) == len(text)
     assert total(counted, "vllm_worker_job_duration_seconds_count") == 6
     assert total(counted, "vllm_worker_job_first_token_seconds_count") == 4
     assert total(counted, "vllm_worker_jobs_in_flight") == 0

@@ -50,7 +50,7 @@ def test_the_model_calls_a_tool_and_uses_its_result(client: openai.OpenAI) -> No
 
 
 def test_a_streamed_call_comes_in_deltas_that_make_the_same_call(client: openai.OpenAI) -> None:
-    name, arguments, pieces, reasons = "", "", 0, []
+    name, arguments, chunks, reasons = "", "", 0, []
     for chunk in client.chat.completions.create(**CHAT, stream=True):
         (choice,) = chunk.choices
         reasons.append(choice.finish_reason)
@@ -58,9 +58,9 @@ def test_a_streamed_call_comes_in_deltas_that_make_the_same_call(client: openai.
             assert delta.index == 0
             name += delta.function.name or ""
             arguments += delta.function.arguments or ""
-            pieces += bool(delta.function.arguments)
+            chunks += bool(delta.function.arguments)
     assert (name, json.loads(arguments)) == ("get_weather", {"city": "Paris"})
-    assert pieces > 1
+    assert chunks > 1
     assert reasons[-1] == "tool_calls"
 
 

@@ -149,10 +149,10 @@ def test_a_stream_of_openais_client(model: ServedModel, transcript: str) -> None
 
 def test_the_stream_of_a_raw_job_has_whole_events(model: ServedModel, transcript: str) -> None:
     job = openai_job(TRANSCRIPTIONS, file=text_of(WAV), stream=True, **SETTINGS)
-    pieces = model.outputs(job)
-    assert len(pieces) > 2
-    assert all(piece.startswith("data: ") and piece.endswith("\n\n") for piece in pieces)
-    *events, done = [event for piece in pieces for event in piece.split("\n\n") if event]
+    chunks = model.outputs(job)
+    assert len(chunks) > 2
+    assert all(chunk.startswith("data: ") and chunk.endswith("\n\n") for chunk in chunks)
+    *events, done = [event for chunk in chunks for event in chunk.split("\n\n") if event]
     assert done == "data: [DONE]"
     assert streamed([json.loads(event.removeprefix("data: ")) for event in events]) == transcript
 

@@ -1,16 +1,13 @@
 import asyncio
 import json
 import logging
-import signal
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.fake_engine import FakeEngine, words
 from vllm_worker.configuration.settings import load_settings
-from vllm_worker.errors import ConfigurationError, EngineFailure
-from vllm_worker.serverless.run import Concurrency, also_on_shutdown, live, run
+from vllm_worker.errors import EngineFailure
 from vllm_worker.worker import Worker
 
 
@@ -37,10 +34,10 @@ async def test_bad_input_is_an_error_output() -> None:
     assert error(output)["code"] == 400
 
 
-async def test_a_failure_after_pieces_comes_after_them() -> None:
+async def test_a_failure_after_chunks_comes_after_them() -> None:
     engine = FakeEngine([*words("a", finish_reason=None), EngineFailure("broke")])
-    piece, last = await outputs(worker(engine), {"prompt": "x", "stream": True})
-    assert piece["choices"][0]["tokens"] == ["a"]
+    chunk, last = await outputs(worker(engine), {"prompt": "x", "stream": True})
+    assert chunk["choices"][0]["tokens"] == ["a"]
     assert error(last)["message"] == "broke"
 
 
@@ -59,8 +56,8 @@ async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
 async def test_an_output_that_is_too_large_fails_the_job_and_ends_it_in_the_engine() -> None:
     engine = FakeEngine(words(*["0123456789"] * 200))
     subject = Worker(load_settings({"MAX_OUTPUT_BYTES": "1000"}), engine)
-    *pieces, last = await outputs(subject, {"prompt": "x", "stream": True})
-    assert len(json.dumps(pieces)) < 1100
+    *chunks, last = await outputs(subject, {"prompt": "x", "stream": True})
+    assert len(json.dumps(chunks)) < 1100
     assert error(last)["code"] == 413
     assert "larger than 1,000 bytes" in error(last)["message"]
     await asyncio.sleep(0.02)
@@ -129,57 +126,9 @@ async def test_a_job_ends_in_the_engine_when_its_task_is_cancelled() -> None:
     assert not engine.running
 
 
-@pytest.fixture
-def signals_restored() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signals_restored")
-def test_a_shutdown_also_closes_the_queue() -> None:
-    calls = []
-    signal.signal(signal.SIGTERM, lambda *_: calls.append("the SDK's"))
-    also_on_shutdown(lambda: calls.append("ours"))
-    signal.raise_signal(signal.SIGTERM)
-    assert calls == ["ours", "the SDK's"]
-
-
-@pytest.mark.parametrize("mode", ["--rp_serve_api", "--test_input={}"])
-def test_modes_of_the_sdk_that_never_start_the_engine_are_refused(
-    mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["handler.py", mode])
-    with pytest.raises(ConfigurationError, match="is not supported"):
-        run(worker(FakeEngine()), lambda: None)
-
-
-@pytest.mark.usefixtures("signals_restored")
-async def test_no_job_is_wanted_before_the_engine_has_started() -> None:
-    engine = FakeEngine()
-    subject = worker(engine)
-    concurrency = Concurrency(subject, close_queue=lambda: None)
-    assert concurrency(1) == 0
-    assert not engine.started
-    await asyncio.sleep(0.01)
-    assert engine.started
-    assert concurrency(0) == concurrency(7) == 7
-
-
-async def test_a_start_that_fails_ends_the_process_with_code_1() -> None:
-    class Unlucky(FakeEngine):
-        async def start(self) -> None:
-            raise RuntimeError("no memory")
-
-    with pytest.raises(SystemExit) as raised:
-        await live(worker(Unlucky()))
-    assert raised.value.code == 1
-
-
-async def test_last_answers_waits_for_the_jobs_in_flight() -> None:
+async def test_drain_waits_for_the_jobs_in_flight() -> None:
     subject = worker(FakeEngine(words("a"), pause=0.4))
     task = asyncio.create_task(outputs(subject, {"prompt": "x"}))
     await asyncio.sleep(0)
-    await subject.last_answers()
+    await subject.drain()
     assert task.done()

@@ -19,7 +19,7 @@ _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt"
 _NEEDED = ("r", "lora_alpha", "target_modules")
 
 
-def find_adapter_mistakes(sources: Sources, served_names: Collection[str]) -> Iterator[str]:
+def find_adapter_problems(sources: Sources, served_names: Collection[str]) -> Iterator[str]:
     """A line for each adapter that cannot be right, by its number and its name."""
     value = sources.values.get("LORA_MODULES")
     if value is None:

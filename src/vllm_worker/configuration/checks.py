@@ -9,7 +9,7 @@ import jinja2
 from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
 from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import Value
-from vllm_worker.configuration.values import items, mistake
+from vllm_worker.configuration.values import items, problem
 
 Values = Mapping[str, Value]
 
@@ -20,14 +20,14 @@ _PLUGINS = {
 }
 
 
-def find_mistakes(values: Values) -> list[str]:
+def find_problems(values: Values) -> list[str]:
     """A line for each value of vLLM's options, file and conflict that cannot be right."""
     lines = []
     for name, value in values.items():
         variable = catalogue().get(name)
         if _PLUGINS.get(name) in values:
             continue  # which brings names of its own
-        if variable and variable.option and (wrong := mistake(variable, value.text)):
+        if variable and variable.option and (wrong := problem(variable, value.text)):
             lines.append(_line(name, value, wrong))
     for name, check in _CHECKS.items():
         if name in values and (wrong := check(values[name].text)):
@@ -129,7 +129,7 @@ def _sizes_that_cannot_grow(values: Values) -> str | None:
         return f"DEFAULT_MIN_BATCH_SIZE={smallest} is above DEFAULT_BATCH_SIZE={largest}."
     if growth == 1 and smallest < largest:
         return (
-            f"DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1: pieces of {smallest} would never grow to "
+            f"DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1: chunks of {smallest} would never grow to "
             f"DEFAULT_BATCH_SIZE={largest}. Set both sizes alike, or a larger factor."
         )
     return None

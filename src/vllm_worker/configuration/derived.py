@@ -24,21 +24,21 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         sources.values["DISABLE_LOG_STATS"] = Value("0", "METRICS_PORT")  # vLLM's are made of them
     if not gpus and not shutil.which(os.environ.get("CXX", "g++")):
         sources.add({"ENFORCE_EAGER": "1"}, "no C++ compiler")  # vLLM would compile for the CPU
-    exports = {}
+    library_env = {}
     eager = sources.values.get("ENFORCE_EAGER")
     if not gpus and eager and is_true(eager.text):
         # vLLM would still compile one function, at the first request for log-probabilities. That
         # needs a compiler, and all other jobs wait for it, ten seconds the first time.
-        exports["TORCHDYNAMO_DISABLE"] = "1"
+        library_env["TORCHDYNAMO_DISABLE"] = "1"
     if settings.hf_token:
-        exports["HF_TOKEN"] = settings.hf_token.get_secret_value()
+        library_env["HF_TOKEN"] = settings.hf_token.get_secret_value()
     # vLLM's own limit, in whole MiB; the worker's is the one that counts.
-    exports["VLLM_MAX_AUDIO_CLIP_FILESIZE_MB"] = str(ceil(settings.audio_max_bytes / 1024**2))
+    library_env["VLLM_MAX_AUDIO_CLIP_FILESIZE_MB"] = str(ceil(settings.audio_max_bytes / 1024**2))
     if not gpus:
         # Without a GPU, vLLM 0.32 cannot load models that it has compiled ahead ("'function' object
         # has no attribute 'finalize_loading'") and compiles them at each start.
-        exports["VLLM_USE_AOT_COMPILE"] = "0"
-    return exports
+        library_env["VLLM_USE_AOT_COMPILE"] = "0"
+    return library_env
 
 
 def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from vllm_worker.configuration.adapters import find_adapter_mistakes
+from vllm_worker.configuration.adapters import find_adapter_problems
+from vllm_worker.configuration.cache_location import CacheLocation, cache_location
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
-from vllm_worker.configuration.checks import find_misspelt, find_mistakes
+from vllm_worker.configuration.checks import find_misspelt, find_problems
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
 from vllm_worker.configuration.settings import Settings, is_true, load_settings
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
@@ -14,11 +15,10 @@ from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.configuration.volume import (
     find_model,
     find_tokenizer,
-    look_at,
+    inspect,
     volume_notes,
 )
 from vllm_worker.errors import ConfigurationError
-from vllm_worker.startup.compile_cache import CompileCache, compile_cache
 
 __all__ = ["Configuration", "Value", "load_configuration"]
 
@@ -31,17 +31,17 @@ class Configuration:
     `model` is what vLLM loads: a repository's name or a folder. `compile_cache` is None without a
     volume.
 
-    `values` holds every variable that any source sets, by name; `exports` are environment variables
-    for the libraries below, which the caller sets where they are not set.
+    `values` holds every variable that any source sets, by name; `library_env` has environment
+    variables for the libraries below, which the caller sets where they are not set.
     """
 
     settings: Settings
     model: str
     values: Mapping[str, Value]
     notes: tuple[str, ...] = ()
-    exports: Mapping[str, str] = field(default_factory=dict)
+    library_env: Mapping[str, str] = field(default_factory=dict)
     file_flags: tuple[str, ...] = ()
-    compile_cache: CompileCache | None = None
+    compile_cache: CacheLocation | None = None
 
     def options(self) -> Iterator[tuple[str, list[str]]]:
         """The words of vLLM's command line by where they come from, the strongest last."""
@@ -70,22 +70,22 @@ class Configuration:
 def load_configuration(environ: Mapping[str, str]) -> Configuration:
     """The configuration in these environment variables and the files that they name.
 
-    Raises ConfigurationError, which names all mistakes. No value of a secret is in any of them.
+    Raises ConfigurationError, which names all problems. No value of a secret is in any of them.
     """
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
     notes = _retire(sources) + _not_offered(environ)
     _drop_unset(sources)
-    mistakes = sources.mistakes + find_misspelt(environ) + find_mistakes(sources.values)
+    problems = sources.problems + find_misspelt(environ) + find_problems(sources.values)
     settings = None
     try:
         texts = {name: value.text for name, value in sources.values.items()}
         settings = load_settings(texts)
     except ConfigurationError as error:
-        mistakes = error.mistakes + mistakes
-    mistakes += find_adapter_mistakes(sources, settings.served_model_names if settings else ())
-    if mistakes or settings is None:
-        raise ConfigurationError([_without_secrets(line, sources) for line in mistakes])
+        problems = error.problems + problems
+    problems += find_adapter_problems(sources, settings.served_model_names if settings else ())
+    if problems or settings is None:
+        raise ConfigurationError([_without_secrets(line, sources) for line in problems])
     return _derived(environ, settings, sources, gpus, notes)
 
 
@@ -94,7 +94,7 @@ def _derived(
 ) -> Configuration:
     """The configuration with what follows from the machine and the volume."""
     derived = derive(settings, sources, gpus)
-    volume = look_at(settings.base_path)
+    volume = inspect(settings.base_path)
     model = find_model(settings, sources, volume)
     find_tokenizer(sources, volume)
     notes = [
@@ -105,13 +105,13 @@ def _derived(
     cache = None
     if volume.there:
         keep = volume.writable and (volume.mounted or not settings.on_runpod)
-        cache = compile_cache(environ, volume.folder, keep, settings.model_name, gpus)
+        cache = cache_location(environ, volume.folder, keep, settings.model_name, gpus)
     return Configuration(
         settings,
         model,
         sources.values,
         tuple(notes),
-        derived | volume.exports | (cache.exports if cache else {}) | sources.exports,
+        derived | volume.library_env | (cache.library_env if cache else {}) | sources.library_env,
         tuple(sources.flags),
         cache,
     )

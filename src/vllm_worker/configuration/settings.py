@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from vllm_worker.decoding.structured_output_limits import Limits
 from vllm_worker.errors import ConfigurationError
-from vllm_worker.streaming.chunker import Schedule
+from vllm_worker.streaming.schedule import Schedule
 
 DEMO_MODEL = "demo"
 """The MODEL_NAME of the model that comes with this package."""
@@ -94,7 +94,7 @@ class Settings(BaseModel):
 
     @property
     def schedule(self) -> Schedule:
-        """The sizes of a stream's pieces, unless the job says otherwise."""
+        """The sizes of a stream's chunks, unless the job says otherwise."""
         return Schedule(
             self.default_min_batch_size,
             self.default_batch_size,
@@ -102,13 +102,13 @@ class Settings(BaseModel):
         )
 
     @property
-    def constraint_limits(self) -> Limits:
+    def structured_output_limits(self) -> Limits:
         """How large a schema, regular expression or grammar of a request may be."""
         return Limits(self.structured_output_max_bytes, self.structured_output_max_repeats)
 
     @property
     def max_delay(self) -> float:
-        """How long a token may wait for its piece, in seconds; 0 is for ever."""
+        """How long a token may wait for its chunk, in seconds; 0 is for ever."""
         return self.stream_max_delay_ms / 1000
 
     @property

@@ -23,7 +23,7 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
         rows.append(("extra_flags", " ".join(configuration.file_flags), "WORKER_CONFIG_FILE"))
     rows += [
         (name, text, "for libraries")
-        for name, text in configuration.exports.items()
+        for name, text in configuration.library_env.items()
         if name not in catalogue()
     ]
     if as_json:

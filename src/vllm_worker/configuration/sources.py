@@ -35,14 +35,14 @@ class Value(NamedTuple):
 class Sources:
     """What all sources say, merged: `values` by variable; the rest is described where it is read.
 
-    `flags` are words of a command line from WORKER_CONFIG_FILE, `exports` environment variables
+    `flags` are words of a command line from WORKER_CONFIG_FILE, `library_env` environment variables
     from there that are none of the worker's.
     """
 
     values: dict[str, Value] = field(default_factory=dict)
     flags: list[str] = field(default_factory=list)
-    exports: dict[str, str] = field(default_factory=dict)
-    mistakes: list[str] = field(default_factory=list)
+    library_env: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """Values of a weaker source than all before it."""
@@ -53,7 +53,7 @@ class Sources:
 def read_sources(
     environ: Mapping[str, str], gpus: int, image_defaults: Path = IMAGE_DEFAULTS
 ) -> Sources:
-    """Reads every source; files that are missing or wrong are in `mistakes`."""
+    """Reads every source; files that are missing or wrong are in `problems`."""
     sources = Sources()
     given = _from_environment(environ)
     sources.add(given, ENVIRONMENT)
@@ -94,7 +94,7 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
     content = _read(sources, path, "WORKER_CONFIG_FILE")
     origin, overrides = "WORKER_CONFIG_FILE", content.get("overrides") or {}
     for key in content.keys() - {"default", "overrides"}:
-        sources.mistakes.append(f"{origin}: unknown key {key!r}; allowed: default, overrides.")
+        sources.problems.append(f"{origin}: unknown key {key!r}; allowed: default, overrides.")
     entries = [
         overrides.get(model) if isinstance(overrides, dict) else None,
         content.get("default"),
@@ -102,17 +102,17 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
     for entry in filter(None, entries):
         allowed = ["environment", "flags", "extra_flags"]
         if not isinstance(entry, dict):
-            sources.mistakes.append(f"{origin}: an entry must be a mapping.")
+            sources.problems.append(f"{origin}: an entry must be a mapping.")
             continue
         for key in entry.keys() - set(allowed):
             known = ", ".join(allowed)
-            sources.mistakes.append(f"{origin}: unknown key {key!r}; allowed: {known}.")
+            sources.problems.append(f"{origin}: unknown key {key!r}; allowed: {known}.")
         environment = entry.get("environment") or {}
         ours = {name: value for name, value in environment.items() if name in catalogue()}
         sources.add(ours, origin)
         sources.add(_by_variable(sources, entry.get("flags") or {}, origin), origin)
         for name in environment.keys() - ours.keys():
-            sources.exports.setdefault(name, as_text(environment[name]))
+            sources.library_env.setdefault(name, as_text(environment[name]))
         # The default's words first, so that the model's own win.
         sources.flags[:0] = map(str, entry.get("extra_flags") or [])
 
@@ -132,21 +132,21 @@ def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dic
             values[name] = value
         else:
             reason = not_offered().get(option, "vLLM 0.32 has no such option")
-            sources.mistakes.append(f"{origin}: {flag} cannot be set: {reason}.")
+            sources.problems.append(f"{origin}: {flag} cannot be set: {reason}.")
     return values
 
 
 def _read(sources: Sources, path: str, variable: str) -> dict[str, Any]:
-    """A YAML file that holds a mapping; else a mistake and nothing."""
+    """A YAML file that holds a mapping; else a problem and nothing."""
     where = f"{variable}={path!r}" if variable else path
     try:
         content = yaml.safe_load(Path(path).read_text()) or {}
     except OSError as error:
-        sources.mistakes.append(f"{where}: cannot be read: {error.strerror}.")
+        sources.problems.append(f"{where}: cannot be read: {error.strerror}.")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        sources.mistakes.append(f"{where}: is not valid YAML: {' '.join(str(error).split())}.")
+        sources.problems.append(f"{where}: is not valid YAML: {' '.join(str(error).split())}.")
     else:
         if isinstance(content, dict):
             return content
-        sources.mistakes.append(f"{where}: must hold a mapping of names to values.")
+        sources.problems.append(f"{where}: must hold a mapping of names to values.")
     return {}

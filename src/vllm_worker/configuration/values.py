@@ -38,7 +38,7 @@ def is_unset(variable: Variable, text: str) -> bool:
     return text.lower() == "auto" and variable.type in ("boolean", "integer", "number")
 
 
-def mistake(variable: Variable, text: str) -> str | None:
+def problem(variable: Variable, text: str) -> str | None:
     """What is wrong with a value of one of vLLM's options, or None."""
     if variable.choices and variable.type != "list" and text not in variable.choices:
         return f"must be one of {', '.join(variable.choices)}"

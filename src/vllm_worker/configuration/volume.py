@@ -48,12 +48,12 @@ class Volume(NamedTuple):
         return self.folder / "huggingface-cache/hub"
 
     @property
-    def exports(self) -> dict[str, str]:
+    def library_env(self) -> dict[str, str]:
         """Hugging Face's own folder stays the one, where nothing can be kept."""
         return {"HF_HOME": str(self.hub.parent)} if self.writable else {}
 
 
-def look_at(base_path: str) -> Volume:
+def inspect(base_path: str) -> Volume:
     """The volume as it is now. Only a try to write tells: root may write by its rights to what a
     quota or a network's server then refuses.
 
@@ -90,7 +90,7 @@ def _problem(folder: Path) -> str:
 def cache_folder(base_path: str) -> Path | None:
     """Hugging Face's folder under BASE_PATH; None, for Hugging Face's own default, where nothing
     can be kept there."""
-    volume = look_at(base_path)
+    volume = inspect(base_path)
     return volume.hub.parent if volume.writable else None
 
 

@@ -50,7 +50,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 """Parameters that a beam search cannot honour → values that ask for nothing."""
 
 
-class Selection(BaseModel):
+class DecodingParams(BaseModel):
     """The n choices: n samples, the best n of more samples, or the best n beams.
 
     `best_of` is the number of samples or the width of the search; without it that is n.
@@ -70,37 +70,37 @@ class Selection(BaseModel):
         return (self.best_of or 0) > self.n and not self.use_beam_search
 
 
-PLAIN = Selection()
+DEFAULT = DecodingParams()
 """n samples."""
 
-NAMES = Selection.model_fields.keys() - {"n"}
+NAMES = DecodingParams.model_fields.keys() - {"n"}
 """Without n, which vLLM knows: where it stands alone there is nothing to do."""
 
 
-def read_selection(parameters: Parameters, stream: bool, prefix: str = "") -> Selection:
-    """The selection that a request's parameters ask for.
+def read_decoding_params(parameters: Parameters, stream: bool, prefix: str = "") -> DecodingParams:
+    """The decoding that a request's parameters ask for.
 
     Raises BadRequest for a value that is wrong or that could have no effect; `prefix` comes before
     the names of fields in it.
     """
     given = {name: parameters[name] for name in NAMES if parameters.get(name) is not None}
     if not given:
-        return PLAIN
+        return DEFAULT
     if parameters.get("n") is not None:
         given["n"] = parameters["n"]
     try:
-        selection = Selection.model_validate(given)
+        decoding = DecodingParams.model_validate(given)
     except ValidationError as error:
-        raise bad_request(error, Selection, prefix) from None
-    wrong = _wrong(selection, parameters, stream)
+        raise bad_request(error, DecodingParams, prefix) from None
+    wrong = _wrong(decoding, parameters, stream)
     if wrong:
         name, why = wrong
         field = name if name == "stream" else f"{prefix}{name}"
         raise BadRequest(f"{field} {why}.", field)
-    return selection
+    return decoding
 
 
-def without_selection(parameters: Parameters) -> dict[str, Any]:
+def without_decoding_params(parameters: Parameters) -> dict[str, Any]:
     """The parameters that are left for vLLM's sampling."""
     return {name: value for name, value in parameters.items() if name not in NAMES}
 
@@ -111,19 +111,21 @@ def best(choices: list[Any], logprobs: list[float], n: int) -> list[Any]:
     return [choices[i] for i in order[:n]]
 
 
-def _wrong(selection: Selection, parameters: Parameters, stream: bool) -> tuple[str, str] | None:
+def _wrong(
+    decoding: DecodingParams, parameters: Parameters, stream: bool
+) -> tuple[str, str] | None:
     """The first parameter that cannot be honoured, and why."""
-    if selection.best_of is not None and selection.best_of < selection.n:
-        return "best_of", f"must be at least n, which is {selection.n}"
-    if stream and (selection.use_beam_search or selection.from_samples):
+    if decoding.best_of is not None and decoding.best_of < decoding.n:
+        return "best_of", f"must be at least n, which is {decoding.n}"
+    if stream and (decoding.use_beam_search or decoding.from_samples):
         why = "whose choices are known at the end"
         return "stream", f"does not go with a best_of above n or with beam search, {why}"
-    if selection.use_beam_search:
+    if decoding.use_beam_search:
         return _not_for_beams(parameters)
-    if selection.from_samples and parameters.get("temperature") == 0:
+    if decoding.from_samples and parameters.get("temperature") == 0:
         return "best_of", "must be n with a temperature of 0, which gives one text each time"
     for name in ("length_penalty", "early_stopping"):
-        if getattr(selection, name) != Selection.model_fields[name].default:
+        if getattr(decoding, name) != DecodingParams.model_fields[name].default:
             return name, "is a parameter of beam search: set use_beam_search as well"
     return None
 

@@ -36,7 +36,7 @@ class Limits:
     size: int = 128 * 1024
     repeats: int = 10_000
 
-    def mistake(self, constraint: Any) -> str | None:
+    def problem(self, constraint: Any) -> str | None:
         """What is too large in `constraint`, vLLM's StructuredOutputsParams; None if nothing is."""
         spec = constraint.json or constraint.structural_tag
         given = spec, constraint.regex, constraint.grammar, constraint.choice

@@ -27,14 +27,14 @@ def parse_engine_args(configuration: Configuration) -> argparse.Namespace:
     Raises ConfigurationError, which names every variable that vLLM's parser refuses.
     """
     parser = make_parser()
-    mistakes = []
+    problems = []
     for source, option in configuration.options():
         try:
             parser.parse_args(option)
         except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
-            mistakes.append(f"{source}: {_reason(error)}")
-    if mistakes:
-        raise ConfigurationError(mistakes)
+            problems.append(f"{source}: {_reason(error)}")
+    if problems:
+        raise ConfigurationError(problems)
     words = [word for _, option in configuration.options() for word in option]
     try:
         arguments: argparse.Namespace = parser.parse_args(words)
@@ -65,7 +65,7 @@ def _load_plugins(arguments: argparse.Namespace) -> None:
 
     Raises ConfigurationError for a file that fails, or a parser that is none after that.
     """
-    mistakes = []
+    problems = []
     for kind, manager in (
         ("tool_parser", ToolParserManager),
         ("reasoning_parser", ReasoningParserManager),
@@ -75,14 +75,14 @@ def _load_plugins(arguments: argparse.Namespace) -> None:
                 import_from_path(Path(file).stem, file)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
-                mistakes.append(f"{kind.upper()}_PLUGIN={file!r}: cannot be imported: {reason}.")
+                problems.append(f"{kind.upper()}_PLUGIN={file!r}: cannot be imported: {reason}.")
         name = "tool_call_parser" if kind == "tool_parser" else kind
         parser, known = getattr(arguments, name), sorted(manager.list_registered())
-        if parser and parser not in known and not mistakes:
+        if parser and parser not in known and not problems:
             why = f"must be one of {', '.join(known)}, or be registered by a plugin"
-            mistakes.append(f"{name.upper()}={parser!r}: {why}.")
-    if mistakes:
-        raise ConfigurationError(mistakes)
+            problems.append(f"{name.upper()}={parser!r}: {why}.")
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _describe(action: argparse.Action) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class Response:
         self._body = body
         self._body_sent = False
         self._complete = False
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._parts: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._started = asyncio.Event()
         self._disconnected = asyncio.Event()
         self._task = asyncio.create_task(app(scope, self._receive, self._send))
@@ -36,15 +36,15 @@ class Response:
         if not self.status:
             self._raise_failure()
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def parts(self) -> AsyncGenerator[bytes]:
         """The body as the application sends it. Raises what the application raised."""
-        while (chunk := await self._chunks.get()) is not None:
-            yield chunk
+        while (part := await self._parts.get()) is not None:
+            yield part
         self._raise_failure()
 
     async def read(self) -> bytes:
         """The whole body."""
-        return b"".join([chunk async for chunk in self.chunks()])
+        return b"".join([part async for part in self.parts()])
 
     async def aclose(self) -> None:
         """Disconnects, and returns when the application has ended."""
@@ -67,17 +67,17 @@ class Response:
             self.headers = {k.decode().lower(): v.decode("latin-1") for k, v in message["headers"]}
             self._started.set()
             return
-        if chunk := message.get("body"):
-            self._chunks.put_nowait(chunk)
+        if part := message.get("body"):
+            self._parts.put_nowait(part)
         if not message.get("more_body"):
             self._complete = True
-            self._chunks.put_nowait(None)
+            self._parts.put_nowait(None)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             task.exception()  # marks it as seen: it is raised to the reader, if there still is one
         self._started.set()
-        self._chunks.put_nowait(None)
+        self._parts.put_nowait(None)
 
     def _raise_failure(self) -> None:
         """What the application raised. After a whole answer it no longer matters.

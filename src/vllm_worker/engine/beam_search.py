@@ -1,12 +1,11 @@
 """Beam search on vLLM's engine, for the native path and in place of vLLM's own.
 
-vLLM's request types have no field for the width apart from `n`, nor for `early_stopping`. For a
-request to its application they travel beside it, in a context variable.
+vLLM's request types have no field for the width apart from `n`, nor for `early_stopping`. A request
+to its application has them in its context (`protocol.current_request`).
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
@@ -18,23 +17,16 @@ from vllm.sampling_params import BeamSearchParams, SamplingParams
 from vllm.utils import random_uuid
 
 from vllm_worker.decoding.beam_search import Beam, BeamSearch, Step
-from vllm_worker.decoding.parameters import PLAIN, Selection
+from vllm_worker.decoding.parameters import DEFAULT, DecodingParams
+from vllm_worker.engine.protocol import current_request
 from vllm_worker.errors import EngineFailure
 
-requested_selection: ContextVar[Selection] = ContextVar("requested_selection", default=PLAIN)
-"""The selection of the request that vLLM's application answers in this context."""
 
-
-class Beams:
-    """Searches, in which each step of each beam is a request for one token."""
+class BeamSearcher:
+    """Runs searches, in which each step of each beam is a request for one token."""
 
     def __init__(self, llm: AsyncLLMEngine) -> None:
         self._llm = llm
-
-    def replace_in(self, serving: Any) -> None:
-        """Searches for one of vLLM's serving objects, if the model has it."""
-        if serving is not None:
-            serving.beam_search = self._beam_search
 
     def params(self, sampling: SamplingParams, prompt: Any) -> BeamSearchParams:
         """vLLM's form of a search for a native job's parameters; it must fit in the context."""
@@ -47,7 +39,7 @@ class Beams:
         )
 
     async def search(
-        self, prompt: Any, request_id: str, params: BeamSearchParams, selection: Selection,
+        self, prompt: Any, request_id: str, params: BeamSearchParams, decoding: DecodingParams,
         **request: Any,
     ) -> AsyncGenerator[RequestOutput]:  # fmt: skip
         """One output with the best `params.beam_width` beams.
@@ -61,7 +53,7 @@ class Beams:
             raise VLLMValidationError("A beam search needs a prompt of tokens or text.")
         prompt_tokens = _decoder(prompt)["prompt_token_ids"]
         search_id = f"{request_id}-{random_uuid()}"  # a request may search for several prompts
-        width = selection.best_of or params.beam_width
+        width = decoding.best_of or params.beam_width
         step = SamplingParams(
             logprobs=self._checked(2 * width), max_tokens=1, temperature=0, detokenize=False
         )
@@ -80,8 +72,8 @@ class Beams:
             max_tokens=params.max_tokens,
             end_tokens=frozenset() if params.ignore_eos else self._end_tokens,
             prompt_length=len(prompt_tokens),
-            length_penalty=selection.length_penalty,
-            early_stopping=selection.early_stopping,
+            length_penalty=decoding.length_penalty,
+            early_stopping=decoding.early_stopping,
         ).run(next_tokens)
         yield RequestOutput(
             request_id=request_id,
@@ -95,9 +87,10 @@ class Beams:
             finished=True,
         )
 
-    def _beam_search(self, **call: Any) -> AsyncGenerator[RequestOutput]:
-        """With the signature of vLLM's method of this name."""
-        return self.search(**call, selection=requested_selection.get())
+    def in_application(self, **call: Any) -> AsyncGenerator[RequestOutput]:
+        """With the signature of `beam_search` in vLLM's serving objects."""
+        context = current_request.get()
+        return self.search(**call, decoding=context.decoding if context else DEFAULT)
 
     async def _step(
         self, prompt: Any, params: SamplingParams, request_id: str, request: dict[str, Any]

@@ -19,7 +19,7 @@ import vllm.envs
 from vllm.config.logging import LoggingConfig
 from vllm.logger import DEFAULT_LOGGING_CONFIG
 
-from vllm_worker.observability.job_log import place
+from vllm_worker.observability.job_log import error_location
 
 _WEIGHTS_LOADED = "Loading weights took %.2f seconds"
 """As vLLM says it, in each process that loads some."""
@@ -89,7 +89,7 @@ class OneLine(logging.Filter):
             quotes = str(record.msg).startswith(_ABOUT_A_REQUEST)
             here = multiprocessing.parent_process() is None
             text = "" if here or quotes else f": {error}"
-            record.msg = f"{record.getMessage()} {place(error)}{text}"
+            record.msg = f"{record.getMessage()} {error_location(error)}{text}"
             record.args = record.exc_info = record.exc_text = None
         return True
 

@@ -1,4 +1,4 @@
-"""What vLLM gives and raises, as what the worker does."""
+"""vLLM's outputs and exceptions, translated into the worker's."""
 
 from vllm.entrypoints.serve import create_error_response
 from vllm.outputs import RequestOutput
@@ -6,17 +6,20 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from vllm_worker.engine.protocol import Delta
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, VLLMError
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.streaming.flow_control import FlowControl
 
 
-def deltas(output: RequestOutput, pace: Pace | None) -> list[Delta]:
-    """Raises EngineFailure when the engine gave up on the request."""
+def deltas(output: RequestOutput, flow: FlowControl | None) -> list[Delta]:
+    """One delta for each choice in the output; `flow` has the texts by token.
+
+    Raises EngineFailure when the engine gave up on the request.
+    """
     if any(completion.finish_reason == "error" for completion in output.outputs):
         raise EngineFailure("The engine failed while it generated.")
     return [
         Delta(
             completion.index,
-            pace.take_texts() if pace and pace.attached else [completion.text],
+            flow.take_texts() if flow and flow.connected else [completion.text],
             len(completion.token_ids),
             len(output.prompt_token_ids or ()),
             completion.finish_reason,

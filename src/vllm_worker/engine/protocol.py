@@ -1,13 +1,14 @@
 """What the routes need of an engine. Free of vLLM, so that importing a route costs nothing."""
 
 from collections.abc import AsyncGenerator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from vllm_worker.decoding.parameters import PLAIN, Selection
+from vllm_worker.decoding.parameters import DEFAULT, DecodingParams
 from vllm_worker.engine.asgi_client import Response
 from vllm_worker.jobs.inputs import NativeJob
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.streaming.flow_control import FlowControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Delta:
     input_tokens: int
     finish_reason: str | None = None
     logprob: float | None = None
-    """Cumulative log-probability, where the selection needs it."""
+    """Cumulative log-probability, where the decoding parameters need it."""
 
     def split(self, tokens: int) -> tuple["Delta", "Delta"]:
         """A text that stands for all tokens goes with the first part."""
@@ -33,19 +34,39 @@ class Delta:
         return first, replace(self, texts=self.texts[tokens:], tokens=self.tokens - tokens)
 
 
+class TokenUsage(Protocol):
+    """Counts the tokens of a job."""
+
+    def count_prompt(self, tokens: int, adapter: str | None) -> None: ...
+
+    def count_output(self, tokens: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What the engine is told of a request besides what vLLM's own types have a field for.
+
+    `decoding` steers a beam search, `flow` the tokens of a stream, and `usage` counts them.
+    """
+
+    request_id: str
+    usage: TokenUsage | None = None
+    decoding: DecodingParams = DEFAULT
+    flow: FlowControl | None = None
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
+"""The request that is answered in this context: on its way through vLLM it can only travel here."""
+
+
 @dataclass(frozen=True, slots=True)
 class VLLMRequest:
-    """A request to vLLM's application: `content` is the body, of the type that `headers` name.
-
-    `selection` steers a beam search that the body asks for, `pace` a stream.
-    """
+    """A request to vLLM's application: `content` is the body, of the type that `headers` name."""
 
     method: str
     target: str
     content: bytes
     headers: Mapping[str, str]
-    selection: Selection = PLAIN
-    pace: Pace | None = None
 
 
 class Engine(Protocol):
@@ -57,35 +78,29 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Gets ready inside the loop that will serve."""
+        """Get ready inside the loop that will serve."""
         ...
 
     async def ping(self) -> None:
-        """Returns when the engine's core has answered; it may be busy with a step first."""
+        """Return when the engine's core has answered; it may be busy with a step first."""
         ...
 
-    def give_up(self) -> None:
-        """Takes an engine that does not answer as dead: what waits for it fails at once."""
+    def mark_dead(self) -> None:
+        """Take an engine that does not answer as dead: what waits for it fails at once."""
         ...
 
-    async def call(self, request: VLLMRequest) -> Response:
-        """A request to vLLM's application. The response must be closed."""
+    async def call(self, request: VLLMRequest, context: RequestContext) -> Response:
+        """Send a request to vLLM's application. The response must be closed."""
         ...
 
-    def generate(
-        self,
-        job: NativeJob,
-        request_id: str,
-        selection: Selection = ...,
-        pace: Pace | None = ...,
-    ) -> AsyncGenerator[Delta]:
-        """Deltas for a streamed job, as they come or at the pace that is given; else one per output
-        at the end: as many as the selection draws samples or finds beams, best beam first.
+    def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]:
+        """Deltas for a streamed job, as they come or by the flow control that is given; else one
+        per output at the end: as many as are sampled or as the search finds, best beam first.
 
         Closing the generator aborts the request. Raises JobError.
         """
         ...
 
     def shutdown(self) -> None:
-        """Ends the engine's processes."""
+        """End the engine's processes."""
         ...

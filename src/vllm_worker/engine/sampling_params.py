@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-from vllm_worker.decoding.parameters import NAMES, Selection, without_selection
+from vllm_worker.decoding.parameters import NAMES, DecodingParams, without_decoding_params
 from vllm_worker.errors import BadRequest, JobError, nearest
 from vllm_worker.jobs.inputs import SAMPLING_PREFIX, NativeJob
 from vllm_worker.jobs.validation import json_text
@@ -22,16 +22,16 @@ _INTERNAL = {
 """How this worker talks to the engine, or vLLM's bookkeeping."""
 
 
-def sampling_params(job: NativeJob, selection: Selection) -> SamplingParams:
+def sampling_params(job: NativeJob, decoding: DecodingParams) -> SamplingParams:
     """Raises BadRequest for a parameter that vLLM does not have or whose value it refuses."""
-    parameters = without_selection(job.sampling_params)
+    parameters = without_decoding_params(job.sampling_params)
     _check_names(parameters.keys())
     kind = RequestOutputKind.DELTA if job.stream else RequestOutputKind.FINAL_ONLY
     parameters["output_kind"] = kind.value
-    if selection.from_samples:
+    if decoding.from_samples:
         # vLLM adds up log-probabilities only when it is asked for some.
-        parameters |= {"n": selection.best_of, "logprobs": 0}
-    if selection.use_beam_search:
+        parameters |= {"n": decoding.best_of, "logprobs": 0}
+    if decoding.use_beam_search:
         parameters["temperature"] = 1  # at 0 vLLM refuses several choices, which would be the same
     text = json_text(parameters, SAMPLING_PREFIX)
     try:

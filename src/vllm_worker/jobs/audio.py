@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import ipaddress
 import socket
 from typing import Any
 
@@ -10,7 +11,8 @@ import aiohttp
 from vllm_worker.errors import BadRequest, TooLarge
 
 _FORMS = 'base64 text, a data URL, an https URL, or {"data": base64 text, "filename": name}'
-_CHUNK_BYTES = 64 * 1024
+_BLOCK_BYTES = 64 * 1024
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 async def read_audio(file: Any, max_bytes: int, timeout_s: float) -> tuple[str, bytes]:
@@ -57,8 +59,8 @@ async def _fetch(url: str, max_bytes: int, timeout_s: float) -> bytes:
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
             session.get(url, max_redirects=5, raise_for_status=True) as response,
         ):
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                content += chunk
+            async for block in response.content.iter_chunked(_BLOCK_BYTES):
+                content += block
                 if len(content) > max_bytes:
                     raise _too_large(max_bytes)
     except TimeoutError:
@@ -76,13 +78,26 @@ def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
     So a name that resolves differently the second time gains nothing.
     """
-    # Here, since the SDK is imported only after its log level is set.
-    from runpod.serverless.utils.rp_ssrf import is_safe_address
-
     family, kind, protocol, _, (host, *_) = address
-    if not is_safe_address(str(host)):
+    if not is_public(str(host)):
         raise PermissionError(f"{host} is not a public address")
     return socket.socket(family, kind, protocol)
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, also where IPv6 wraps an IPv4 one."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    wrapped = _wrapped(ip) if isinstance(ip, ipaddress.IPv6Address) else None
+    return ip.is_global and not ip.is_multicast and (wrapped is None or is_public(str(wrapped)))
+
+
+def _wrapped(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that a mapped, 6to4, Teredo or NAT64 address leads to."""
+    if ip.teredo:
+        return ip.teredo[1]
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(ip.packed[-4:])
+    return ip.ipv4_mapped or ip.sixtofour
 
 
 def _too_large(max_bytes: int) -> TooLarge:

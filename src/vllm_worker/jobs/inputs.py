@@ -10,7 +10,6 @@ Three shapes of input lead to two kinds of job:
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,8 +23,8 @@ from pydantic_core import PydanticCustomError
 
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.headers import HEADERS
+from vllm_worker.jobs.transport import check_transportable
 from vllm_worker.jobs.validation import bad_request, json_type
-from vllm_worker.streaming.chunker import Schedule
 
 SAMPLING_PREFIX = "sampling_params."
 """What comes before the name of a native job's parameter in an error."""
@@ -35,7 +34,7 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class _Input(BaseModel):
-    """Strict: a number in quotes is a mistake, and so is a field that nobody knows."""
+    """Strict: a number in quotes is a problem, and so is a field that nobody knows."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
 
@@ -105,7 +104,7 @@ class Message(BaseModel):
 
 
 class NativeJob(_Input):
-    """A generation in RunPod's native form. Sizes of pieces are in tokens.
+    """A generation in RunPod's native form. Sizes of chunks are in tokens.
 
     `model` is one of the served names or an adapter; without it the model itself answers.
     """
@@ -144,14 +143,6 @@ class NativeJob(_Input):
             return [{"role": "user", "content": self.prompt}]
         return None
 
-    def schedule(self, default: Schedule) -> Schedule:
-        """The worker's schedule of pieces with what this job changes in it."""
-        return Schedule(
-            self.min_batch_size or default.minimum,
-            self.max_batch_size or default.maximum,
-            self.batch_size_growth_factor or default.growth,
-        )
-
 
 Job = OpenAIJob | NativeJob
 
@@ -168,25 +159,13 @@ def parse_job(value: Any) -> Job:
     """
     if not isinstance(value, dict):
         raise BadRequest(f"input must be an object, not {json_type(value)}.", "input")
-    _check_encodable(value)
+    check_transportable(value)
     form = _form(value)
     try:
         parsed = form.model_validate(value)
     except ValidationError as error:
         raise bad_request(error, form) from None
     return parsed.as_job() if isinstance(parsed, GatewayInput) else parsed
-
-
-def _check_encodable(value: dict[str, Any]) -> None:
-    """What cannot be sent to the engine's process is refused before it is half-way there."""
-    try:
-        msgspec.msgpack.encode(value)
-    except OverflowError:
-        raise BadRequest("input has an integer that does not fit in 64 bits.", "input") from None
-    except UnicodeEncodeError:
-        raise BadRequest("input has half of a surrogate pair, which is no text.", "input") from None
-    except RecursionError:
-        raise BadRequest("input is nested too deeply.", "input") from None
 
 
 def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:

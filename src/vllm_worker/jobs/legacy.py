@@ -8,7 +8,7 @@ from typing import Any
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.validation import json_type
 
-OLDER_NAMES = {
+LEGACY_NAMES = {
     "guided_json": "json",
     "guided_regex": "regex",
     "guided_choice": "choice",
@@ -29,7 +29,7 @@ def with_current_names(parameters: dict[str, Any], prefix: str = "") -> dict[str
     Raises BadRequest for a wrong type, and when more than one constraint is given; `prefix` comes
     before the names of fields in it.
     """
-    old = [name for name in OLDER_NAMES if parameters.get(name) is not None]
+    old = [name for name in LEGACY_NAMES if parameters.get(name) is not None]
     if not old:
         return parameters
     given = [*old, *(["structured_outputs"] if parameters.get("structured_outputs") else [])]
@@ -39,5 +39,5 @@ def with_current_names(parameters: dict[str, Any], prefix: str = "") -> dict[str
     if not isinstance(value := parameters[old[0]], types):
         field = f"{prefix}{old[0]}"
         raise BadRequest(f"{field} should be {allowed}, not {json_type(value)}.", field)
-    kept = {name: value for name, value in parameters.items() if name not in OLDER_NAMES}
-    return kept | {"structured_outputs": {OLDER_NAMES[old[0]]: parameters[old[0]]}}
+    kept = {name: value for name, value in parameters.items() if name not in LEGACY_NAMES}
+    return kept | {"structured_outputs": {LEGACY_NAMES[old[0]]: parameters[old[0]]}}

@@ -10,11 +10,11 @@ from starlette.routing import Route
 
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
-from vllm_worker.local_endpoint.jobs import Job, JobTerms
+from vllm_worker.local_endpoint.jobs import Job, JobPolicy
 from vllm_worker.local_endpoint.web import json_response, parse_json, read_body, while_connected
 
 _LONGEST_NUMBER = 12
-"""Digits of a time in ms; more of them are a mistake, and too many no float."""
+"""Digits of a time in ms; more of them are a problem, and too many no float."""
 
 
 class ClientSide:
@@ -41,13 +41,13 @@ class ClientSide:
     async def run(self, request: Request) -> Response:
         """Queue a job and answer at once."""
         body = await read_body(request, self._limits.run_bytes)
-        return _brief(self._submit(body, self._limits.run_kept_s))
+        return _brief(self._submit(body, self._limits.run_retention_s))
 
     async def runsync(self, request: Request) -> Response:
         """Queue a job and answer at its end, or after `wait` ms with the state it has then."""
         wait_s = self._wait_seconds(request.query_params.get("wait"))
         body = await read_body(request, self._limits.runsync_bytes)
-        job = self._submit(body, self._limits.runsync_kept_s, prefix="sync-")
+        job = self._submit(body, self._limits.runsync_retention_s, prefix="sync-")
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await job.end()
@@ -58,14 +58,14 @@ class ClientSide:
         return json_response(self._job(request).view())
 
     async def stream(self, request: Request) -> Response:
-        """The pieces not returned before; waits shortly for one, so that polling is slow."""
+        """The chunks not returned before; waits shortly for one, so that polling is slow."""
         job = self._job(request)
         await request.body()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.stream_hold_s):
-                await while_connected(request.receive, job.news())
-        pieces = [{"output": piece} for piece in job.take_pieces()]
-        return json_response({"status": job.status, "stream": pieces})
+                await while_connected(request.receive, job.wait_for_update())
+        chunks = [{"output": chunk} for chunk in job.take_chunks()]
+        return json_response({"status": job.status, "stream": chunks})
 
     async def cancel(self, request: Request) -> Response:
         """End a job, wherever it is; a final one stays as it is."""
@@ -90,25 +90,25 @@ class ClientSide:
     def _job(self, request: Request) -> Job:
         return self._queue.find(request.path_params["job_id"])
 
-    def _submit(self, body: bytes, kept_s: float, prefix: str = "") -> Job:
+    def _submit(self, body: bytes, retention_s: float, prefix: str = "") -> Job:
         content = parse_json(body)
         if not isinstance(content, dict) or "input" not in content:
             raise RequestError(400, 'the body must be a JSON object with an "input"')
-        return self._queue.submit(content["input"], self._terms(content, kept_s), prefix)
+        return self._queue.submit(content["input"], self._terms(content, retention_s), prefix)
 
-    def _terms(self, content: dict[str, Any], kept_s: float) -> JobTerms:
+    def _terms(self, content: dict[str, Any], retention_s: float) -> JobPolicy:
         policy = content.get("policy") or {}
         if not isinstance(policy, dict):
             raise RequestError(400, '"policy" must be an object')
         webhook = content.get("webhook") or None
         if not (webhook is None or isinstance(webhook, str)):
             raise RequestError(400, '"webhook" must be a URL')
-        return JobTerms(
+        return JobPolicy(
             execution_timeout_s=_seconds(
                 policy, "executionTimeout", self._limits.execution_timeout_s
             ),
             ttl_s=_seconds(policy, "ttl", self._limits.ttl_s),
-            kept_s=kept_s,
+            retention_s=retention_s,
             webhook=webhook,
         )
 

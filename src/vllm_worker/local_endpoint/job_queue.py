@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from vllm_worker.local_endpoint.errors import RequestError, openai_error
-from vllm_worker.local_endpoint.jobs import Job, JobTerms, Status, Timer
+from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status, Timer
 from vllm_worker.local_endpoint.limits import Limits
 from vllm_worker.local_endpoint.workers import Worker, Workers
 
@@ -58,11 +58,11 @@ class JobQueue:
 
     # Clients
 
-    def submit(self, job_input: Any, terms: JobTerms, prefix: str = "") -> Job:
+    def submit(self, job_input: Any, policy: JobPolicy, prefix: str = "") -> Job:
         """Queue a new job. Raises RequestError (503) when the endpoint is closing."""
         if self.closing:
             raise RequestError(503, CLOSING)
-        job = Job(f"{prefix}{uuid.uuid4()}", job_input, terms, self._clock.time())
+        job = Job(f"{prefix}{uuid.uuid4()}", job_input, policy, self._clock.time())
         self._jobs[job.id] = job
         self._enqueue(job)
         return job
@@ -87,7 +87,7 @@ class JobQueue:
             raise RequestError(503, CLOSING)
         job.created, job.started, job.finished = self._clock.time(), None, None
         job.worker_id, job.output, job.error = None, None, None
-        job.pieces.clear()
+        job.chunks.clear()
         self._retried += 1
         self._enqueue(job)
 
@@ -132,11 +132,11 @@ class JobQueue:
             self._job_arrived.clear()
         return taken
 
-    def add_piece(self, worker_id: str, job_id: str, piece: Any) -> None:
+    def add_chunk(self, worker_id: str, job_id: str, chunk: Any) -> None:
         """Keep an output for the clients; without effect when the worker does not hold the job."""
         if job := self._held(worker_id, job_id):
             job.begun = True
-            job.pieces.append(piece)
+            job.chunks.append(chunk)
             job.notify()
 
     def finish(self, worker_id: str, job_id: str, output: Any, error: Any) -> None:
@@ -174,7 +174,7 @@ class JobQueue:
         job.status = Status.IN_QUEUE
         self._waiting[job.id] = job
         self._job_arrived.set()
-        self._set_timer(job, job.terms.ttl_s, self._time_out, job, "ttl")
+        self._set_timer(job, job.policy.ttl_s, self._time_out, job, "ttl")
 
     def _begin(self, job: Job, worker: Worker) -> None:
         job.status, job.begun = Status.IN_PROGRESS, False
@@ -182,11 +182,11 @@ class JobQueue:
         job.started = self._clock.time()
         worker.jobs.add(job.id)
         worker.stops.discard(job.id)  # meant for an earlier try
-        ttl_left = job.created + job.terms.ttl_s - job.started
-        if ttl_left < job.terms.execution_timeout_s:
+        ttl_left = job.created + job.policy.ttl_s - job.started
+        if ttl_left < job.policy.execution_timeout_s:
             self._set_timer(job, ttl_left, self._time_out, job, "ttl")
         else:
-            seconds = job.terms.execution_timeout_s
+            seconds = job.policy.execution_timeout_s
             self._set_timer(job, seconds, self._time_out, job, "executionTimeout")
 
     def _time_out(self, job: Job, limit: str) -> None:
@@ -205,7 +205,7 @@ class JobQueue:
             if status in (Status.CANCELLED, Status.TIMED_OUT):
                 self._stop(worker, job)
         self._ended[status] += 1
-        self._set_timer(job, job.terms.kept_s, self._jobs.pop, job.id, None)
+        self._set_timer(job, job.policy.retention_s, self._jobs.pop, job.id, None)
         job.notify()
         self._on_end(job)
 

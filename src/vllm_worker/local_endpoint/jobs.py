@@ -1,4 +1,4 @@
-"""A job as the endpoint keeps it: its state, its pieces, and waiting for either to change."""
+"""A job as the endpoint keeps it: its state, its chunks, and waiting for either to change."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ class Timer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class JobTerms:
+class JobPolicy:
     """What a client may ask for with its job. Times in seconds."""
 
     execution_timeout_s: float
     ttl_s: float
-    kept_s: float
+    retention_s: float
     webhook: str | None = None
 
 
@@ -40,13 +40,13 @@ class JobTerms:
 class Job:
     """One job. Times are the queue's clock, in seconds.
 
-    `pieces` are the outputs the worker has posted and no client has been given yet; `output` is
-    what the worker reported at the end (a list of all pieces, when it aggregates).
+    `chunks` are the outputs the worker has posted and no client has been given yet; `output` is
+    what the worker reported at the end (a list of all chunks, when it aggregates).
     """
 
     id: str
     input: Any  # whether it makes sense is for the worker to say; dropped when it is used up
-    terms: JobTerms
+    policy: JobPolicy
     created: float
     status: Status = Status.IN_QUEUE
     worker_id: str | None = None
@@ -54,7 +54,7 @@ class Job:
     finished: float | None = None
     output: Any = None
     error: str | None = None
-    pieces: list[Any] = field(default_factory=list)
+    chunks: list[Any] = field(default_factory=list)
     begun: bool = False  # its worker has been heard of it
     timer: Timer | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,19 +64,19 @@ class Job:
         """Whether the job has ended, in whatever way."""
         return self.status in _FINAL
 
-    def take_pieces(self) -> list[Any]:
-        """The pieces not yet given to a client; they are given once."""
-        pieces, self.pieces = self.pieces, []
-        return pieces
+    def take_chunks(self) -> list[Any]:
+        """The chunks not yet given to a client; they are given once."""
+        chunks, self.chunks = self.chunks, []
+        return chunks
 
     def notify(self) -> None:
         """Wake everyone who waits for a change of this job."""
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def news(self) -> None:
-        """Wait until there is a piece to take or the job is final."""
-        while not (self.pieces or self.final):
+    async def wait_for_update(self) -> None:
+        """Wait until there is a chunk to take or the job is final."""
+        while not (self.chunks or self.final):
             await self._changed.wait()
 
     async def end(self) -> None:

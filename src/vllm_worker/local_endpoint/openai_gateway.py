@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.local_endpoint.errors import HTTP_SERVER_ERROR, RequestError, openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
-from vllm_worker.local_endpoint.jobs import Job, JobTerms, Status
+from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
 from vllm_worker.local_endpoint.web import (
     json_response,
     parse_form,
@@ -78,15 +78,15 @@ class OpenAIGateway:
             job["openai_headers" if "openai_route" in job else "headers"] = headers
         return job
 
-    def _terms(self) -> JobTerms:
+    def _terms(self) -> JobPolicy:
         limits = self._queue.limits
-        return JobTerms(limits.execution_timeout_s, limits.ttl_s, limits.runsync_kept_s)
+        return JobPolicy(limits.execution_timeout_s, limits.ttl_s, limits.runsync_retention_s)
 
 
 async def _answer(job: Job, streaming: bool, scope: Scope, receive: Receive, send: Send) -> None:
     if streaming:
-        await job.news()
-        if job.pieces and isinstance(job.pieces[0], str):
+        await job.wait_for_update()
+        if job.chunks and isinstance(job.chunks[0], str):
             await _stream(job, send)
             return
     await job.end()
@@ -94,17 +94,17 @@ async def _answer(job: Job, streaming: bool, scope: Scope, receive: Receive, sen
 
 
 async def _stream(job: Job, send: Send) -> None:
-    """Send each piece, a string of whole SSE events, as soon as it is there."""
+    """Send each chunk, a string of whole SSE events, as soon as it is there."""
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Job-Id": job.id}
     start = Response(headers=headers, media_type="text/event-stream")
     del start.headers["content-length"]
     await send({"type": "http.response.start", "status": 200, "headers": start.raw_headers})
-    while job.pieces or not job.final:
-        text = "".join(map(str, job.take_pieces()))
+    while job.chunks or not job.final:
+        text = "".join(map(str, job.take_chunks()))
         if text:
             await _send_text(send, text)
-        await job.news()
-    # A failure that the worker reports is already in its last piece.
+        await job.wait_for_update()
+    # A failure that the worker reports is already in its last chunk.
     if job.status in (Status.CANCELLED, Status.TIMED_OUT):
         _, error = _failure(job)
         await _send_text(send, f"data: {json.dumps({'error': error})}\n\n")
@@ -122,9 +122,9 @@ def _response(job: Job) -> Response:
     if job.status is not Status.COMPLETED:
         status, error = _failure(job)
         return json_response({"error": error}, status, headers)
-    # A worker that does not aggregate reports an empty list; then the pieces are the output.
-    pieces = job.take_pieces()
-    outputs = (job.output or pieces) if isinstance(job.output, list) else [job.output]
+    # A worker that does not aggregate reports an empty list; then the chunks are the output.
+    chunks = job.take_chunks()
+    outputs = (job.output or chunks) if isinstance(job.output, list) else [job.output]
     if not outputs:
         return Response(headers=headers)
     output = outputs[0] if len(outputs) == 1 else outputs

@@ -14,7 +14,7 @@ from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.webhooks import Webhooks
 
 # Longer than the 15 s after which the SDK's client (aiohttp) gives up an idle connection. It does
-# not repeat a POST that meets a connection just closed by the server: the piece would be lost.
+# not repeat a POST that meets a connection just closed by the server: the chunk would be lost.
 KEEP_ALIVE_S = 75
 GRACEFUL_S = 2
 PARENT_CHECK_S = 0.5

@@ -22,8 +22,8 @@ class Webhooks:
         self._sending: set[asyncio.Task[None]] = set()  # a task without a reference may vanish
 
     def __call__(self, job: Job) -> None:
-        if job.terms.webhook is not None:
-            task = asyncio.ensure_future(self._send(job.terms.webhook, job.view()))
+        if job.policy.webhook is not None:
+            task = asyncio.ensure_future(self._send(job.policy.webhook, job.view()))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 

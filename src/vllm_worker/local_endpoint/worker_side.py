@@ -2,7 +2,7 @@
 
 A late post (unknown job, final job, another worker's job) is answered 200: the SDK logs every
 4xx as an error and repeats a post after every 5xx. For the same reason a post that has had its
-effect is never answered with an error, so a repeated one cannot be a piece the clients have.
+effect is never answered with an error, so a repeated one cannot be a chunk the clients have.
 """
 
 import asyncio
@@ -39,10 +39,10 @@ class WorkerSide:
         ]
 
     async def job_stream(self, request: Request) -> Response:
-        """One piece: `{"output": X}`."""
+        """One chunk: `{"output": X}`."""
         body = await _worker_body(request)
         worker = self._worker(request)
-        self._queue.add_piece(worker.id, request.path_params["job_id"], body.get("output"))
+        self._queue.add_chunk(worker.id, request.path_params["job_id"], body.get("output"))
         return json_response({})
 
     async def job_done(self, request: Request) -> Response:

@@ -8,7 +8,6 @@ import logging
 import time
 import traceback
 from collections import Counter
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +27,7 @@ class JobRecord:
     """Or completed, or failed. It stays when the job ends before it has an answer."""
     code: int | None = None
     """With which it failed."""
-    pieces: int = 0
+    chunks: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     begun: float = field(default_factory=time.monotonic)
@@ -68,10 +67,6 @@ class JobRecord:
         )
 
 
-current_record: ContextVar[JobRecord | None] = ContextVar("current_record", default=None)
-"""The record of the job that is answered in this context."""
-
-
 class JobLog:
     """Writes the lines."""
 
@@ -103,7 +98,7 @@ class JobLog:
                 self._tokens = [0, 0]
 
 
-def place(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """The kind of an error and where it came from, without its text, which may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:

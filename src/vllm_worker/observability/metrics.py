@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vllm_worker.configuration.settings import Settings
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.observability.job_log import JobRecord
 
@@ -61,8 +60,8 @@ class PrometheusMetrics(Metrics):
         self._output = metric(
             Counter, "output_tokens_total", "tokens that were generated for them", "kind", "model"
         )
-        self._pieces = metric(
-            Counter, "pieces_total", "pieces that were given to the SDK to post", "kind"
+        self._chunks = metric(
+            Counter, "chunks_total", "chunks that were given to the SDK to post", "kind"
         )
         self._seconds = metric(
             Histogram,
@@ -97,7 +96,7 @@ class PrometheusMetrics(Metrics):
         self._jobs.labels(kind, model, record.outcome, code).inc()
         self._input.labels(kind, model).inc(record.input_tokens)
         self._output.labels(kind, model).inc(record.output_tokens)
-        self._pieces.labels(kind).inc(record.pieces)
+        self._chunks.labels(kind).inc(record.chunks)
         self._seconds.labels(kind, record.outcome).observe(record.seconds)
         if record.first_token is not None:
             self._first_token.labels(kind).observe(record.first_token)
@@ -111,14 +110,14 @@ class PrometheusMetrics(Metrics):
 
 @contextmanager
 def serving_metrics(
-    settings: Settings, registry: "CollectorRegistry | None" = None
+    host: str, port: int | None, registry: "CollectorRegistry | None" = None
 ) -> Iterator[Metrics]:
-    """Serves `/metrics` from a thread in the block, where METRICS_PORT is set.
+    """Serves `/metrics` on `port` from a thread in the block; None serves and counts nothing.
 
     `registry` is prometheus_client's own if not given, which vLLM counts in. Raises
     ConfigurationError when the port cannot be listened on.
     """
-    if settings.metrics_port is None:
+    if port is None:
         yield Metrics()
         return
     import uvicorn
@@ -136,7 +135,7 @@ def serving_metrics(
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    with _listen(settings.host, settings.metrics_port) as listener:
+    with _listen(host, port) as listener:
         thread = threading.Thread(
             target=server.run, args=([listener],), daemon=True, name="metrics"
         )

@@ -5,6 +5,7 @@ routes of the installed version and fails on one that is in neither list.
 """
 
 import re
+from typing import NewType
 
 from vllm_worker.errors import NoSuchRoute, RouteRefused, nearest
 
@@ -67,22 +68,22 @@ REFUSED = {
 """Why → routes that a job may not name."""
 
 
-def check_path(path: str) -> None:
-    """Raises RouteRefused for a path that is shut, NoSuchRoute for one that nobody has named."""
+OpenRoute = NewType("OpenRoute", str)
+"""A route as it is written in ALLOWED."""
+
+
+def open_route(path: str) -> OpenRoute:
+    """The route that a path leads to.
+
+    Raises RouteRefused for one that is closed to jobs, NoSuchRoute for one that nobody has named.
+    """
     for why, routes in REFUSED.items():
         if path in routes:
             raise RouteRefused(f"{path} is closed to jobs: it {why}.", "route")
-    if not _route_of(path):
-        raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
-
-
-def name_of(path: str) -> str:
-    """The route as it is written in ALLOWED, for the log; a path of no such route is not quoted."""
-    return _route_of(path) or "no open route"
-
-
-def _route_of(path: str) -> str | None:
-    return next((route for route, form in _FORMS.items() if form.fullmatch(path)), None)
+    for route, form in _FORMS.items():
+        if form.fullmatch(path):
+            return OpenRoute(route)
+    raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
 
 
 _FORMS = {

@@ -1,4 +1,4 @@
-"""A NativeJob → AsyncLLMEngine.generate → the job's outputs."""
+"""A NativeJob → the engine's deltas → the job's outputs."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -6,42 +6,52 @@ from dataclasses import replace
 from typing import Any
 
 from vllm_worker.configuration.settings import Settings
-from vllm_worker.decoding.parameters import best, read_selection
-from vllm_worker.engine.protocol import Delta, Engine
+from vllm_worker.decoding.parameters import best, read_decoding_params
+from vllm_worker.engine.protocol import Delta, Engine, RequestContext
 from vllm_worker.jobs.inputs import SAMPLING_PREFIX, NativeJob
 from vllm_worker.jobs.legacy import with_current_names
-from vllm_worker.streaming.chunker import in_pieces
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.streaming.chunker import in_chunks
+from vllm_worker.streaming.flow_control import FlowControl
+from vllm_worker.streaming.schedule import Schedule
 
 
 async def answer(
-    job: NativeJob, job_id: str, engine: Engine, settings: Settings
+    job: NativeJob, context: RequestContext, engine: Engine, settings: Settings
 ) -> AsyncIterator[dict[str, Any]]:
-    """The outputs of the job: pieces of it when it streams, else one output with all of it.
+    """The outputs of the job: chunks of it when it streams, else one output with all of it.
 
     Each is `{"choices": [{"tokens": [text, …]}, …], "usage": {"input": n, "output": m}}`. The texts
     of a choice put together are its text; usage counts tokens from the start of the job, over all
-    choices and what `best_of` drew; the last output also has `finish_reason` in each choice.
+    choices and all samples of `best_of`; the last output also has `finish_reason` in each choice.
     """
     parameters = {"max_tokens": settings.default_max_tokens} | job.sampling_params
     parameters = with_current_names(parameters, SAMPLING_PREFIX)
     job = job.model_copy(update={"sampling_params": parameters})
-    selection = read_selection(parameters, job.stream, SAMPLING_PREFIX)
-    pace = Pace(settings.max_delay, by_token=True)
-    deltas = engine.generate(job, job_id, selection, pace)
+    decoding = read_decoding_params(parameters, job.stream, SAMPLING_PREFIX)
+    flow = FlowControl(settings.max_delay, by_token=True)
+    deltas = engine.generate(job, replace(context, decoding=decoding, flow=flow))
     progress = _Progress(job)
     if job.stream:
-        async for piece in in_pieces(deltas, job.schedule(settings.schedule), pace):
-            yield progress.output(piece)
+        async for chunk in in_chunks(deltas, schedule_of(job, settings.schedule), flow):
+            yield progress.output(chunk)
     else:
         async with aclosing(deltas):
             generated = [delta async for delta in deltas]
-        if not selection.from_samples:
+        if not decoding.from_samples:
             yield progress.output(generated)
             return
-        output = progress.output(_best(generated, selection.n))
+        output = progress.output(_best(generated, decoding.n))
         output["usage"]["output"] = sum(delta.tokens for delta in generated)
         yield output
+
+
+def schedule_of(job: NativeJob, default: Schedule) -> Schedule:
+    """The worker's schedule with what this job changes in it."""
+    return Schedule(
+        job.min_batch_size or default.minimum,
+        job.max_batch_size or default.maximum,
+        job.batch_size_growth_factor or default.growth,
+    )
 
 
 def _best(deltas: list[Delta], n: int) -> list[Delta]:

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.asgi_client import Response
-from vllm_worker.engine.protocol import Engine
+from vllm_worker.engine.protocol import Engine, RequestContext
 from vllm_worker.errors import (
     BadRequest,
     EngineFailure,
@@ -19,60 +19,43 @@ from vllm_worker.errors import (
     VLLMError,
 )
 from vllm_worker.jobs.inputs import OpenAIJob
-from vllm_worker.routes.allowlist import check_path
-from vllm_worker.routes.openai_request import vllm_request, with_best
-from vllm_worker.streaming.chunker import in_pieces
-from vllm_worker.streaming.flow_control import Pace
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One whole server-sent event, with the blank line that ends it."""
-
-    text: str
-    tokens: int = 1
-
-    def split(self, tokens: int) -> tuple["Event", None]:
-        return self, None
-
-    @property
-    def data(self) -> str:
-        """The `data` field; vLLM's events have one line of it."""
-        return self.text.partition("data: ")[2].rstrip()
-
-    @property
-    def error(self) -> JobError | None:
-        """What this event tells the client to fail with, or None."""
-        if not self.text.startswith(('data: {"error"', "event: error")):
-            return None
-        body = json.loads(self.data)
-        code = body["error"].get("code") if isinstance(body.get("error"), dict) else None
-        return VLLMError(code if isinstance(code, int) else 500, body)
+from vllm_worker.routes.allowlist import OpenRoute
+from vllm_worker.routes.openai_request import Prepared, prepare, with_best
+from vllm_worker.streaming.chunker import in_chunks
+from vllm_worker.streaming.flow_control import FlowControl
+from vllm_worker.streaming.sse import Event, count_tokens, whole_events
 
 
 async def answer(
-    job: OpenAIJob, job_id: str, engine: Engine, settings: Settings
+    job: OpenAIJob, route: OpenRoute, context: RequestContext, engine: Engine, settings: Settings
 ) -> AsyncIterator[Any]:
-    """The outputs of the job: one JSON value or, for an event stream, pieces of it.
+    """The outputs of the job: one JSON value or, for an event stream, chunks of it.
 
-    A piece is text made of whole events, or with RAW_OPENAI_OUTPUT=0 a list of their data.
-    Raises RouteRefused and NoSuchRoute, and VLLMError for an error status or after an error event,
-    which the client gets first.
+    A chunk is text made of whole events, or with RAW_OPENAI_OUTPUT=0 a list of their data.
+    Raises BadRequest, and VLLMError for an error status or after an error event, which the client
+    gets first.
     """
-    check_path(job.path)
-    pace = Pace(settings.max_delay)
-    request = await vllm_request(job, job_id, settings, pace)
-    response = await engine.call(request)
+    prepared = await prepare(job, route, context.request_id, settings)
+    flow = FlowControl(settings.max_delay)
+    context = replace(
+        context, decoding=prepared.decoding, flow=flow if prepared.can_buffer else None
+    )
+    response = await engine.call(prepared.request, context)
     try:
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            answer = _body(job, response, await response.read())
-            selection = request.selection
-            yield with_best(answer, job, selection) if selection.from_samples else answer
-            return
-        async for piece in in_pieces(_events(response, pace), settings.schedule, pace):
-            yield _raw(piece) if settings.raw_openai_output else _parsed(piece)
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            async for chunk in in_chunks(_events(response, flow), settings.schedule, flow):
+                yield _raw(chunk) if settings.raw_openai_output else _parsed(chunk)
+        else:
+            yield await _whole_answer(job, prepared, response)
     finally:
         await response.aclose()
+
+
+async def _whole_answer(job: OpenAIJob, prepared: Prepared, response: Response) -> Any:
+    body = _body(job, response, await response.read())
+    if prepared.decoding.from_samples:
+        return with_best(body, job, prepared.decoding)
+    return body
 
 
 def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
@@ -97,17 +80,17 @@ def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
     return body
 
 
-async def _events(response: Response, pace: Pace) -> AsyncGenerator[Event]:
+async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event]:
     """The events of the stream. Raises the error that an event carries after the stream's end."""
     failure: JobError | None = None
     counted = 0
     try:
-        async for text in _whole_events(response):
-            tokens = _tokens(text)
-            if tokens and pace.attached:
-                tokens, counted = pace.released - counted, pace.released
+        async for text in whole_events(response.parts()):
+            tokens = count_tokens(text)
+            if tokens and flow.connected:
+                tokens, counted = flow.flushed_tokens - counted, flow.flushed_tokens
             event = Event(text, tokens)
-            failure = failure or event.error
+            failure = failure or _failure(event)
             yield event
     except Exception as error:
         # The application broke off in mid-stream: say so in the stream as well.
@@ -123,33 +106,19 @@ async def _events(response: Response, pace: Pace) -> AsyncGenerator[Event]:
         raise failure
 
 
-async def _whole_events(response: Response) -> AsyncIterator[str]:
-    """Text up to and with each blank line, however the application cut it."""
-    rest = b""
-    async for chunk in response.chunks():
-        *events, rest = (rest + chunk).split(b"\n\n")
-        for event in events:
-            yield event.decode() + "\n\n"
-    if rest:
-        yield rest.decode() + "\n\n"
+def _failure(event: Event) -> JobError | None:
+    if not event.is_error:
+        return None
+    body = json.loads(event.data)
+    code = body["error"].get("code") if isinstance(body.get("error"), dict) else None
+    return VLLMError(code if isinstance(code, int) else 500, body)
 
 
-def _tokens(event: str) -> int:
-    """How many tokens an event is counted as: one if it brings text.
-
-    A chat's first event has only a role. Responses and Messages name their events, and those that
-    bring text are called `….delta` or `…_delta`.
-    """
-    if event.startswith("event: "):
-        return int(event.partition("\n")[0].endswith("delta"))
-    return int('"delta":{"role"' not in event and not event.startswith("data: [DONE]"))
+def _raw(chunk: list[Event]) -> str:
+    return "".join(event.text for event in chunk)
 
 
-def _raw(piece: list[Event]) -> str:
-    return "".join(event.text for event in piece)
-
-
-def _parsed(piece: list[Event]) -> list[Any]:
+def _parsed(chunk: list[Event]) -> list[Any]:
     return [
-        msgspec.json.decode(event.data) for event in piece if event.data and event.data != "[DONE]"
+        msgspec.json.decode(event.data) for event in chunk if event.data and event.data != "[DONE]"
     ]

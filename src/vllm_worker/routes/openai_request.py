@@ -1,56 +1,74 @@
 """An OpenAIJob → the request that vLLM's application gets."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from urllib3.filepost import encode_multipart_formdata
 
 from vllm_worker.configuration.settings import CLOSED_FIELDS, Settings
-from vllm_worker.decoding.parameters import NAMES, PLAIN, Selection, best, read_selection
+from vllm_worker.decoding.parameters import (
+    DEFAULT,
+    NAMES,
+    DecodingParams,
+    best,
+    read_decoding_params,
+)
 from vllm_worker.engine.protocol import VLLMRequest
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.audio import read_audio
 from vllm_worker.jobs.inputs import OpenAIJob, as_messages
 from vllm_worker.jobs.legacy import with_current_names
 from vllm_worker.jobs.validation import json_text, json_type
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.routes.allowlist import OpenRoute
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 _RESPONSES = "/v1/responses"
 _AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _PER_TOKEN = ("logprobs", "top_logprobs", "prompt_logprobs", "return_token_ids", "stream_interval")
-_CONSTRAINABLE = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
+_STRUCTURED = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
 
 
-async def vllm_request(job: OpenAIJob, job_id: str, settings: Settings, pace: Pace) -> VLLMRequest:
-    """`pace` is for a stream that can have one. Raises BadRequest for what cannot be honoured,
-    TooLarge.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request and how it is answered.
+
+    With `can_buffer` it is one stream whose tokens the engine may buffer.
     """
+
+    request: VLLMRequest
+    decoding: DecodingParams = DEFAULT
+    can_buffer: bool = False
+
+
+async def prepare(job: OpenAIJob, route: OpenRoute, job_id: str, settings: Settings) -> Prepared:
+    """Raises BadRequest for what cannot be honoured, TooLarge."""
     headers = {"x-request-id": job_id, "content-type": "application/json"} | job.headers
     if not job.body:
-        return VLLMRequest(job.method, job.route, b"" if job.body is None else b"{}", headers)
-    path, body = job.path, _current(job.path, job.body)
-    selection = PLAIN
-    if path in (CHAT, COMPLETIONS):
-        selection = read_selection(body, stream=body.get("stream") not in (None, False))
+        content = b"" if job.body is None else b"{}"
+        return Prepared(VLLMRequest(job.method, job.route, content, headers))
+    body = _current(route, job.body)
+    decoding = DEFAULT
+    if route in (CHAT, COMPLETIONS):
+        decoding = read_decoding_params(body, stream=body.get("stream") not in (None, False))
     _refuse_closed(body, settings)
-    _refuse_dropped(path, body)
-    if path in _AUDIO:
+    _refuse_dropped(route, body)
+    if route in _AUDIO:
         # Where vLLM aborts one of these, it aborts all that have the same id.
         headers["x-request-id"] = job_id
         content, headers["content-type"] = await _audio_form(body, settings)
     else:
-        content = json_text(_drawing(path, body, selection)).encode()
-    given_pace = pace if _paceable(path, body) else None
-    return VLLMRequest(job.method, job.route, content, headers, selection, given_pace)
+        content = json_text(_sampling_all(route, body, decoding)).encode()
+    request = VLLMRequest(job.method, job.route, content, headers)
+    return Prepared(request, decoding, _can_buffer(route, body))
 
 
-def _current(path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _current(route: OpenRoute, body: dict[str, Any]) -> dict[str, Any]:
     """The body as this version of vLLM wants it."""
     body = with_current_names(body)
     if "messages" in body:
         body = body | {"messages": _messages(body["messages"])}
-    if path == _RESPONSES:
+    if route == _RESPONSES:
         # OpenAI takes null for the default. So does vLLM, but fails when its answer repeats it.
         return {name: value for name, value in body.items() if value is not None}
     return body
@@ -65,13 +83,13 @@ def _messages(value: Any) -> list[Any]:
     return messages
 
 
-def _paceable(path: str, body: Mapping[str, Any]) -> bool:
+def _can_buffer(route: OpenRoute, body: Mapping[str, Any]) -> bool:
     """Whether this is one stream whose events may stand for several tokens each.
 
     Parsers of tool calls read what the model says token by token. Log-probabilities make large
-    events, and several of them too large a piece.
+    events, and several of them too large a chunk.
     """
-    if path not in (CHAT, COMPLETIONS) or body.get("n") not in (None, 1) or body.get("tools"):
+    if route not in (CHAT, COMPLETIONS) or body.get("n") not in (None, 1) or body.get("tools"):
         return False
     prompt = body.get("prompt")
     if isinstance(prompt, list) and not all(isinstance(token, int) for token in prompt[:1]):
@@ -79,13 +97,13 @@ def _paceable(path: str, body: Mapping[str, Any]) -> bool:
     return all(body.get(name) is None or body[name] is False for name in _PER_TOKEN)
 
 
-def with_best(answer: dict[str, Any], job: OpenAIJob, selection: Selection) -> dict[str, Any]:
+def with_best(answer: dict[str, Any], job: OpenAIJob, decoding: DecodingParams) -> dict[str, Any]:
     """The answer to a request for `best_of` samples, with the best of each prompt's."""
-    choices, samples = answer["choices"], selection.best_of or selection.n
+    choices, samples = answer["choices"], decoding.best_of or decoding.n
     chosen: list[dict[str, Any]] = []
     for start in range(0, len(choices), samples):
         drawn = choices[start : start + samples]
-        chosen += best(drawn, [_logprob(choice) for choice in drawn], selection.n)
+        chosen += best(drawn, [_logprob(choice) for choice in drawn], decoding.n)
     for index, choice in enumerate(chosen):
         choice["index"] = index
         _drop_unasked(choice, job.body or {})
@@ -100,12 +118,14 @@ def _drop_unasked(choice: dict[str, Any], body: Mapping[str, Any]) -> None:
             choice["prompt_logprobs"] = None
 
 
-def _drawing(path: str, body: dict[str, Any], selection: Selection) -> dict[str, Any]:
+def _sampling_all(
+    route: OpenRoute, body: dict[str, Any], decoding: DecodingParams
+) -> dict[str, Any]:
     """The body, asking for all samples and for the log-probabilities that tell the best."""
-    if not selection.from_samples:
+    if not decoding.from_samples:
         return body
-    logprobs = True if path == CHAT else body.get("logprobs") or 0
-    return body | {"n": selection.best_of, "logprobs": logprobs}
+    logprobs = True if route == CHAT else body.get("logprobs") or 0
+    return body | {"n": decoding.best_of, "logprobs": logprobs}
 
 
 def _logprob(choice: dict[str, Any]) -> float:
@@ -124,18 +144,18 @@ def _refuse_closed(body: Mapping[str, Any], settings: Settings) -> None:
             raise BadRequest(f"{name} {why}.", name)
 
 
-def _refuse_dropped(path: str, body: Mapping[str, Any]) -> None:
+def _refuse_dropped(route: OpenRoute, body: Mapping[str, Any]) -> None:
     """Parameters that vLLM would drop without a word on this route."""
-    if path not in _CONSTRAINABLE and body.get("structured_outputs"):
-        why = f"(or guided_…) is a parameter of {', '.join(_CONSTRAINABLE)}, not of {path}"
+    if route not in _STRUCTURED and body.get("structured_outputs"):
+        why = f"(or guided_…) is a parameter of {', '.join(_STRUCTURED)}, not of {route}"
         raise BadRequest(f"structured_outputs {why}.", "structured_outputs")
-    if path in (CHAT, COMPLETIONS):
+    if route in (CHAT, COMPLETIONS):
         return
     # Of audio vLLM makes beam searches itself, as wide as n.
-    known = {"use_beam_search", "length_penalty"} if path in _AUDIO else set()
+    known = {"use_beam_search", "length_penalty"} if route in _AUDIO else set()
     for name in sorted(NAMES - known):
-        if body.get(name) not in (None, Selection.model_fields[name].default):
-            why = f"is a parameter of {CHAT} and {COMPLETIONS}, not of {path}"
+        if body.get(name) not in (None, DecodingParams.model_fields[name].default):
+            why = f"is a parameter of {CHAT} and {COMPLETIONS}, not of {route}"
             raise BadRequest(f"{name} {why}.", name)
 
 

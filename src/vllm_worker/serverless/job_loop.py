@@ -1,8 +1,8 @@
-"""The SDK's job loop without its polling: a job starts at once, not at the next look in 0.1 s.
+"""The SDK's job loop without its polling: a job starts when it is taken, not up to 0.1 s later.
 
-Two methods of the SDK's JobScaler are replaced, what its polls bring is looked at before it gets
-it, and results.py posts its outputs. Cancelling, concurrency and the handling of signals stay the
-SDK's. Written against one version of it; with another `install` leaves all to the SDK.
+Two methods of the SDK's JobScaler are overridden, the jobs that its polls bring are checked before
+it gets them, and results.py posts its outputs. Cancelling, concurrency and the handling of signals
+stay the SDK's. Written against one version of the SDK; with any other, `install` changes nothing.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from runpod.serverless.modules import rp_scale
 from runpod.version import __version__ as sdk_version
 
 from vllm_worker.serverless import results
-from vllm_worker.worker import Worker
+from vllm_worker.serverless.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -27,29 +27,29 @@ _SHORTEST_POLL_S = 0.05
 """The SDK polls again at once; a platform in trouble answers at once."""
 
 
-def install(worker: Worker) -> None:
-    """Has the SDK use the prompt loop for this worker, if it is the version that is known."""
+def install(lifecycle: Lifecycle) -> None:
+    """Have the SDK use the loop below for this worker, if it is the version that is known."""
     if sdk_version != KNOWN_SDK:
         logger.warning(
-            "runpod is %s, not %s: jobs start at the SDK's own pace, up to 0.1 s later, "
+            "runpod is %s, not %s: jobs start up to 0.1 s later, when the SDK polls, "
             "and a post that fails is not repeated",
             sdk_version,
             KNOWN_SDK,
         )
         return
     results.install()
-    rp_scale.JobScaler = type("JobScaler", (PromptScaler,), {"worker": worker})
+    rp_scale.JobScaler = type("JobScaler", (EventDrivenJobScaler,), {"lifecycle": lifecycle})
 
 
-class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
-    """Takes no job before `worker` is ready, and starts each as soon as it is taken."""
+class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
+    """Takes no job before the worker is ready, and starts each as soon as it is taken."""
 
-    worker: Worker
+    lifecycle: Lifecycle
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         # As large as it will ever be: the SDK would replace the queue that `run_jobs` waits on.
-        self.current_concurrency = self.worker.settings.max_concurrency
+        self.current_concurrency = self.lifecycle.worker.settings.max_concurrency
         self.jobs_queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(
             maxsize=self.current_concurrency
         )
@@ -61,8 +61,8 @@ class PromptScaler(rp_scale.JobScaler):  # type: ignore[misc]
 
     async def get_jobs(self, session: Any) -> None:
         try:
-            self.concurrency_modifier(self.current_concurrency)  # starts the worker
-            await self.worker.until_ready()
+            self.lifecycle.ensure_started()
+            await self.lifecycle.worker.until_ready()
             await super().get_jobs(session)
         finally:
             self._taken_all.set()

@@ -33,12 +33,12 @@ _WORTH_ANOTHER_TRY: dict[str, Any] = {
 _RESULT = ExponentialRetry(attempts=1000, max_timeout=10, **_WORTH_ANOTHER_TRY)
 _RESULT_S = 600
 """Without its result a job is lost."""
-_PIECE = ExponentialRetry(attempts=3, **_WORTH_ANOTHER_TRY)
-_PIECE_S = 30
-"""The pieces after it wait, and the result brings its text once more."""
-_LARGE_PIECE = ExponentialRetry(attempts=1, **_WORTH_ANOTHER_TRY)
-_LARGEST_PIECE = 1_000_000
-"""Bytes that RunPod takes in a piece, by its documentation: it may refuse more each time."""
+_CHUNK = ExponentialRetry(attempts=3, **_WORTH_ANOTHER_TRY)
+_CHUNK_S = 30
+"""The chunks after it wait, and the result brings its text once more."""
+_LARGE_CHUNK = ExponentialRetry(attempts=1, **_WORTH_ANOTHER_TRY)
+_LARGEST_CHUNK = 1_000_000
+"""Bytes that RunPod takes in a chunk, by its documentation: it may refuse more each time."""
 _ONE_TRY = ClientTimeout(total=120)
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
 
@@ -52,15 +52,15 @@ def install() -> None:
 
 
 async def transmit(session: Any, url: str, body: str) -> None:
-    """Posts a result or a piece. Raises aiohttp's ClientError, which the SDK logs with the job.
+    """Posts a result or a chunk. Raises aiohttp's ClientError, which the SDK logs with the job.
 
-    A piece may arrive twice, when the connection broke after RunPod had read it.
+    A chunk may arrive twice, when the connection broke after RunPod had read it.
     """
     # The SDK sets the job's id on the session that all jobs share: by the next try it is another's.
     headers = _HEADERS | {"X-Request-ID": session.headers.get("X-Request-ID", "")}
     is_result = url.startswith(rp_http.JOB_DONE_URL.partition("$ID")[0])
-    piece = _LARGE_PIECE if len(body) > _LARGEST_PIECE else _PIECE
-    retry, limit = (_RESULT, _RESULT_S) if is_result else (piece, _PIECE_S)
+    chunk = _LARGE_CHUNK if len(body) > _LARGEST_CHUNK else _CHUNK
+    retry, limit = (_RESULT, _RESULT_S) if is_result else (chunk, _CHUNK_S)
     client = RetryClient(session, retry_options=retry, logger=_quiet)
     try:
         async with (

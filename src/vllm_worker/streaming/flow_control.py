@@ -1,84 +1,108 @@
-"""The pace of a stream: its tokens stay in the engine until a piece of them is wanted.
+"""Flow control of one stream: its tokens stay buffered until the reader wants a chunk of them.
 
-Tokens that leave in one piece then go through vLLM's application as one output. Handled one by
-one, they would cost more than all else that this process does.
+Where the engine does the buffering, the tokens of a chunk go through vLLM's application as one
+output. Handled one by one, they would cost more than all else that this process does.
 """
 
 import asyncio
 from collections.abc import Callable
 
 
-class Pace:
-    """Between the reader of one stream, who asks for pieces, and the engine, which holds tokens.
+class FlowControl:
+    """Between the reader of one stream, who requests chunks, and the engine that makes its tokens.
 
-    The engine takes part by `attach`. Where it does not, a pace changes nothing: the reader gets
-    each token as it comes.
+    A chunk is due when it is full, or when what is buffered has waited for `max_delay`. Whoever
+    buffers tokens reports them: the engine once it has connected, the reader itself otherwise.
     """
 
     def __init__(self, max_delay: float, by_token: bool = False) -> None:
-        """`max_delay` in seconds: how long a token is held at most; 0 means however long.
-
-        With `by_token` the text of each token is kept for the reader.
+        """`max_delay` is in seconds; 0 stands for no limit. With `by_token` the engine keeps the
+        text of each token for the reader.
         """
         self.max_delay = max_delay
         self.by_token = by_token
-        self.attached = False
-        """Whether an engine holds this stream's tokens, or did until the stream's end."""
-        self.released = 0
-        """How many tokens the engine has let go."""
+        self.connected = False
+        """Whether an engine buffers this stream's tokens, or did so until the stream's end."""
+        self.flushed_tokens = 0
+        """How many tokens the engine has flushed."""
         self._texts: list[str] = []
-        self._emit: Callable[[], None] | None = None
-        self._wanted = 0
-        self._held = 0
+        self._wake_reader: Callable[[], None] = lambda: None
+        self._flush_engine: Callable[[], bool] | None = None
+        self._requested = 0
+        self._buffered = 0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
 
     # The reader's side
 
-    def ask(self, tokens: int) -> None:
-        """From now on, that many tokens are let go at once, and fewer when they are overdue."""
-        self._wanted = max(tokens, 0)
-        if self._emit and (0 < tokens <= self._held or self._overdue):
-            self._emit()
+    def on_due(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called when a chunk is due and the engine has nothing to add to it."""
+        self._wake_reader = wake
+
+    def request(self, tokens: int) -> None:
+        """Ask for a chunk of this many tokens."""
+        self._requested = tokens
+        if self._due():
+            self._release()
 
     def pause(self) -> None:
-        """From now on all tokens are held: the reader is sending a piece."""
-        self._wanted = 0
+        """Ask for nothing until the next `request`: the reader is sending a chunk."""
+        self._requested = 0
 
     def take_texts(self) -> list[str]:
-        """The texts of the tokens that were let go since the last call."""
+        """The texts of the tokens that were flushed since the last call."""
         texts, self._texts = self._texts, []
         return texts
 
     # The engine's side
 
-    def attach(self, emit: Callable[[], None]) -> None:
-        """`emit` puts out what is held, and calls `let_go`."""
-        self._emit = emit
-        self.attached = True
+    def connect(self, flush: Callable[[], bool]) -> None:
+        """Let the engine buffer. `flush` puts out what is buffered and calls `flushed`, or returns
+        False when there is nothing.
+        """
+        self._flush_engine = flush
+        self.connected = True
 
-    def hold(self, tokens: int) -> bool:
-        """Notes new tokens; whether the engine should let go of all that it holds, now."""
-        if tokens and not self._held and self.max_delay:
-            self._timer = asyncio.get_running_loop().call_later(self.max_delay, self._fall_due)
-        self._held += tokens
-        return 0 < self._wanted <= self._held
+    def disconnect(self) -> None:
+        """The engine is done with the stream and has flushed all of it."""
+        self._flush_engine = None
 
-    def let_go(self, texts: list[str]) -> None:
-        """Notes that the engine holds nothing any more; `texts` by token, if they are kept."""
-        self._texts += texts
-        self.released += self._held
-        self._held = 0
+    # The side of whoever buffers
+
+    def buffer(self, tokens: int, waited: float = 0.0) -> bool:
+        """Note tokens that were buffered `waited` seconds ago; whether to flush now."""
+        self._buffered += tokens
+        if self.max_delay and (waited or not self._timer):
+            self._start_timer(max(0.0, self.max_delay - waited))
+        return self._due()
+
+    def flushed(self, tokens: int, texts: list[str] | None = None) -> None:
+        """Note that nothing is buffered any more; `texts` by token, if they are kept."""
+        self._texts += texts or []
+        self.flushed_tokens += tokens
+        self._buffered = 0
         self._overdue = False
         if self._timer:
             self._timer.cancel()
             self._timer = None
 
-    def end(self) -> None:
-        """Notes that the engine is done with the stream, and has let go of all of it."""
-        self._emit = None
+    def _due(self) -> bool:
+        """The one rule for when a chunk leaves: it is full or overdue, and the reader wants it."""
+        return self._requested > 0 and (self._overdue or self._buffered >= self._requested)
+
+    def _release(self) -> None:
+        if self._flush_engine and self._flush_engine():
+            return
+        self._overdue = False
+        self._wake_reader()
+
+    def _start_timer(self, delay: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(delay, self._fall_due)
 
     def _fall_due(self) -> None:
-        self._overdue = True  # noted, since the clock may still say that it is not
-        if self._wanted and self._emit:
-            self._emit()
+        self._timer = None
+        self._overdue = True
+        if self._requested:
+            self._release()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.configuration.test_load import bare_machine, load, mistakes, write  # noqa: F401
+from tests.unit.configuration.test_load import bare_machine, load, problems, write  # noqa: F401
 
 
 @pytest.fixture
@@ -113,36 +113,36 @@ ONE = {"name": "a", "path": "org/a"}
     ],
 )
 def test_a_wrong_entry_is_named(entries: list[Any], line: str) -> None:
-    assert mistakes(LORA_MODULES=json.dumps(entries)) == [f"LORA_MODULES: {line}"]
+    assert problems(LORA_MODULES=json.dumps(entries)) == [f"LORA_MODULES: {line}"]
 
 
 def test_every_wrong_entry_is_named() -> None:
-    first, second = mistakes(LORA_MODULES="a b=/no/such c=org/c")
+    first, second = problems(LORA_MODULES="a b=/no/such c=org/c")
     assert first == 'LORA_MODULES: adapter 1: "a" is neither name=path nor a JSON object.'
     assert second == "LORA_MODULES: adapter 2 (b): /no/such is not a folder."
 
 
 @pytest.mark.parametrize("text", ["[]", ","])
 def test_a_list_must_not_be_empty(text: str) -> None:
-    assert mistakes(LORA_MODULES=text) == [f"LORA_MODULES={text!r}: lists no adapter."]
+    assert problems(LORA_MODULES=text) == [f"LORA_MODULES={text!r}: lists no adapter."]
 
 
 def test_the_name_of_an_adapter_must_differ_from_each_name_of_the_model() -> None:
     names = {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": "a,team/b"}
-    (line,) = mistakes(LORA_MODULES="team/b=org/x", **names)
+    (line,) = problems(LORA_MODULES="team/b=org/x", **names)
     assert line.startswith("LORA_MODULES: adapter 1 (team/b): the model or ")
     load(LORA_MODULES="org/model=org/x", **names)
 
 
 def test_adapters_cannot_be_named_and_disabled() -> None:
-    (line,) = mistakes(LORA_MODULES="a=org/a", ENABLE_LORA="0")
+    (line,) = problems(LORA_MODULES="a=org/a", ENABLE_LORA="0")
     assert line == "LORA_MODULES needs ENABLE_LORA, which is 0."
 
 
 def test_another_source_is_named(tmp_path: Path) -> None:
     flags = {"lora-modules": [{"name": "a"}]}
     file = write(tmp_path, "worker.yaml", {"default": {"flags": flags}})
-    (line,) = mistakes(WORKER_CONFIG_FILE=file)
+    (line,) = problems(WORKER_CONFIG_FILE=file)
     assert line == "LORA_MODULES (WORKER_CONFIG_FILE): adapter 1 (a): has no path."
 
 
@@ -151,7 +151,7 @@ def test_another_source_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/no/such", "./no", "~/no/such", "~nobody-at-all/x", "a/b/c"])
 def test_a_folder_must_be_there(path: str) -> None:
-    (line,) = mistakes(LORA_MODULES=f"a={path}")
+    (line,) = problems(LORA_MODULES=f"a={path}")
     assert line == f"LORA_MODULES: adapter 1 (a): {path} is not a folder."
 
 
@@ -187,7 +187,7 @@ def test_the_rank_must_fit(tmp_path: Path, folder: Path) -> None:
 
 
 def says(path: Path, **environ: str) -> str:
-    (line,) = mistakes(LORA_MODULES=f"a={path}", **environ)
+    (line,) = problems(LORA_MODULES=f"a={path}", **environ)
     return line.removeprefix("LORA_MODULES: adapter 1 (a): ")
 
 
@@ -221,7 +221,7 @@ def test_a_model_without_other_names_is_called_as_it_is_given(tmp_path: Path) ->
 
 @pytest.mark.parametrize("text", [",", " , ,", "[]", '[""]'])
 def test_a_model_must_have_a_name(text: str) -> None:
-    (line,) = mistakes(OPENAI_SERVED_MODEL_NAME_OVERRIDE=text)
+    (line,) = problems(OPENAI_SERVED_MODEL_NAME_OVERRIDE=text)
     assert line == (
         f"OPENAI_SERVED_MODEL_NAME_OVERRIDE={text.strip()!r}: "
         "must be one or more names between commas."
@@ -229,5 +229,5 @@ def test_a_model_must_have_a_name(text: str) -> None:
 
 
 def test_names_as_json_must_be_json() -> None:
-    (line,) = mistakes(OPENAI_SERVED_MODEL_NAME_OVERRIDE="[a")
+    (line,) = problems(OPENAI_SERVED_MODEL_NAME_OVERRIDE="[a")
     assert "is not valid JSON" in line

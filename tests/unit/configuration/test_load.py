@@ -1,4 +1,4 @@
-"""Sources, their precedence, and mistakes. Nothing here needs vLLM."""
+"""Sources, their precedence, and problems. Nothing here needs vLLM."""
 
 import json
 from pathlib import Path
@@ -26,10 +26,10 @@ def load(**environ: str) -> Configuration:
     return load_configuration(NAME | environ)
 
 
-def mistakes(**environ: str) -> list[str]:
+def problems(**environ: str) -> list[str]:
     with pytest.raises(ConfigurationError) as raised:
         load(**environ)
-    return raised.value.mistakes
+    return raised.value.problems
 
 
 def command_line(configuration: Configuration) -> list[str]:
@@ -126,7 +126,7 @@ def test_a_models_entry_is_merged_over_the_default(tmp_path: Path) -> None:
     assert "--max-model-len=8k" in words
     assert words.index("--max-num-seqs=1") < words.index("--max-num-seqs=2")
     assert configuration.settings.stream_max_delay_ms == 100
-    assert configuration.exports["NCCL_DEBUG"] == "INFO"
+    assert configuration.library_env["NCCL_DEBUG"] == "INFO"
 
 
 def test_vllms_file_can_name_the_model(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_an_option_of_vllms_server_has_a_note_without_its_value() -> None:
     assert note == "API_KEY has no effect: the worker runs no HTTP server."
 
 
-# Mistakes
+# Problems
 
 
 WRONG: list[tuple[dict[str, str], str]] = [
@@ -297,7 +297,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"DEFAULT_BATCH_SIZE_GROWTH_FACTOR": "1"},
-        "DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1: pieces of 1 would never grow to "
+        "DEFAULT_BATCH_SIZE_GROWTH_FACTOR=1: chunks of 1 would never grow to "
         "DEFAULT_BATCH_SIZE=50. Set both sizes alike, or a larger factor.",
     ),
     (
@@ -344,36 +344,36 @@ WRONG: list[tuple[dict[str, str], str]] = [
 
 @pytest.mark.parametrize(("environ", "line"), WRONG)
 def test_a_mistake_is_named(environ: dict[str, str], line: str) -> None:
-    assert mistakes(**environ) == [line]
+    assert problems(**environ) == [line]
 
 
 def test_a_file_with_a_wrong_option_names_the_option(tmp_path: Path) -> None:
     file = write(tmp_path, "vllm.yaml", "seeed: 2\nport: 80")
-    first, second = mistakes(VLLM_CONFIG_FILE=file)
+    first, second = problems(VLLM_CONFIG_FILE=file)
     assert first == "VLLM_CONFIG_FILE: seeed cannot be set: vLLM 0.32 has no such option."
     assert second == "VLLM_CONFIG_FILE: port cannot be set: the worker runs no HTTP server."
 
 
 def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:
-    (line,) = mistakes(WORKER_CONFIG_FILE=write(tmp_path, "w.yaml", "[1, 2]"))
+    (line,) = problems(WORKER_CONFIG_FILE=write(tmp_path, "w.yaml", "[1, 2]"))
     assert line.endswith("must hold a mapping of names to values.")
-    (line,) = mistakes(WORKER_CONFIG_FILE=write(tmp_path, "w.yaml", "a: [1"))
+    (line,) = problems(WORKER_CONFIG_FILE=write(tmp_path, "w.yaml", "a: [1"))
     assert "is not valid YAML" in line
 
 
 def test_the_name_of_a_parser_must_be_known_unless_a_plugin_brings_it() -> None:
     auto = {"ENABLE_AUTO_TOOL_CHOICE": "1", "TOOL_CALL_PARSER": "mine"}
-    (line,) = mistakes(**auto)
+    (line,) = problems(**auto)
     assert line.startswith("TOOL_CALL_PARSER='mine': must be one of ")
     assert load(**auto, TOOL_PARSER_PLUGIN=__file__).values["TOOL_CALL_PARSER"].text == "mine"
 
 
 def test_all_mistakes_come_together() -> None:
-    assert len(mistakes(MAX_CONCURRENCY="x", SEED="y", ENFORCE_EAGER="z", MODEL_NAMES="w")) == 4
+    assert len(problems(MAX_CONCURRENCY="x", SEED="y", ENFORCE_EAGER="z", MODEL_NAMES="w")) == 4
 
 
 def test_a_secret_is_in_no_mistake() -> None:
-    lines = mistakes(HF_TOKEN="hf_secret", CUSTOM_CHAT_TEMPLATE="/hf_secret", SEED="hf_secret")
+    lines = problems(HF_TOKEN="hf_secret", CUSTOM_CHAT_TEMPLATE="/hf_secret", SEED="hf_secret")
     assert len(lines) == 2
     assert "hf_secret" not in "".join(lines)
 
@@ -443,7 +443,7 @@ def test_gpus_are_counted_without_cuda(tmp_path: Path) -> None:
 
 def test_a_token_goes_to_the_environment_and_to_no_argument() -> None:
     configuration = load(HF_TOKEN="hf_secret")
-    assert configuration.exports["HF_TOKEN"] == "hf_secret"
+    assert configuration.library_env["HF_TOKEN"] == "hf_secret"
     assert "hf_secret" not in str(command_line(configuration))
     assert "hf_secret" not in repr(configuration.settings)
 
@@ -475,7 +475,7 @@ def test_without_a_gpu_nothing_is_compiled_where_the_model_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     variable = "TORCHDYNAMO_DISABLE"
-    assert load(ENFORCE_EAGER="1").exports[variable] == "1"
-    assert variable not in load(ENFORCE_EAGER="0").exports
+    assert load(ENFORCE_EAGER="1").library_env[variable] == "1"
+    assert variable not in load(ENFORCE_EAGER="0").library_env
     monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
-    assert variable not in load(ENFORCE_EAGER="1").exports
+    assert variable not in load(ENFORCE_EAGER="1").library_env

@@ -3,7 +3,7 @@ from pydantic import ValidationError
 
 from vllm_worker.configuration.settings import load_settings, parse_boolean
 from vllm_worker.errors import ConfigurationError
-from vllm_worker.streaming.chunker import Schedule
+from vllm_worker.streaming.schedule import Schedule
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
@@ -72,7 +72,7 @@ def test_all_mistakes_are_reported_by_variable() -> None:
                 "STREAM_MAX_DELAY_MS": "-1",
             }
         )
-    assert sorted(raised.value.mistakes) == [
+    assert sorted(raised.value.problems) == [
         "DEFAULT_BATCH_SIZE='0': must be greater than or equal to 1.",
         "DEFAULT_BATCH_SIZE_GROWTH_FACTOR='nan': must be a finite number.",
         "MAX_CONCURRENCY='many': must be a valid integer, unable to parse string as an integer.",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.mounts import read_only, small
 from vllm_worker.configuration import Configuration, load_configuration
-from vllm_worker.configuration.volume import cache_folder, look_at
+from vllm_worker.configuration.volume import cache_folder, inspect
 
 ON_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/job-take/$ID"}
 
@@ -48,7 +48,7 @@ def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_volume_that_can_be_written_to_is_where_models_are_kept(tmp_path: Path) -> None:
     configuration = load(BASE_PATH=str(tmp_path), **ON_RUNPOD)
-    assert configuration.exports["HF_HOME"] == str(tmp_path / "huggingface-cache")
+    assert configuration.library_env["HF_HOME"] == str(tmp_path / "huggingface-cache")
     assert configuration.notes == ()
     assert list(tmp_path.iterdir()) == []
 
@@ -58,7 +58,7 @@ def test_without_a_volume_the_defaults_of_the_libraries_stay() -> None:
     (note,) = configuration.notes
     assert "no network volume at /runpod-volume" in note
     assert "Attach a volume" in note
-    assert not {"HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"} & configuration.exports.keys()
+    assert not {"HF_HOME", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"} & configuration.library_env.keys()
     assert configuration.compile_cache is None
 
 
@@ -69,7 +69,7 @@ def test_no_volume_is_no_surprise_off_runpod_or_where_nothing_is_downloaded() ->
 
 def test_a_folder_that_is_not_there_is_made_by_whoever_writes_to_it_first(tmp_path: Path) -> None:
     configuration = load(BASE_PATH=str(tmp_path / "new"))
-    assert configuration.exports["HF_HOME"] == str(tmp_path / "new/huggingface-cache")
+    assert configuration.library_env["HF_HOME"] == str(tmp_path / "new/huggingface-cache")
     assert configuration.notes == ()
     assert cache_folder(str(tmp_path / "new")) == tmp_path / "new/huggingface-cache"
 
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_made_is_said(base_path: str) -> None:
     configuration = load(BASE_PATH=base_path)
     (note,) = configuration.notes
     assert "is no folder and cannot be made" in note
-    assert "HF_HOME" not in configuration.exports
+    assert "HF_HOME" not in configuration.library_env
     assert cache_folder(base_path) is None
 
 
@@ -92,7 +92,7 @@ def test_a_read_only_volume_is_read_from(tmp_path: Path) -> None:
     assert configuration.model == str(snapshot)
     assert configuration.settings.served_model_names == ["org/model"]
     assert "cannot be written to (Read-only file system): the model is read from there" in note
-    assert "HF_HOME" not in configuration.exports
+    assert "HF_HOME" not in configuration.library_env
     assert configuration.compile_cache
     assert not configuration.compile_cache.keep
     assert elsewhere.model == "org/other"
@@ -109,7 +109,7 @@ def test_a_full_volume_is_read_from(tmp_path: Path, size: str, says: str) -> Non
     assert says in configuration.notes[0]
     assert "Make room on the volume" in configuration.notes[0]
     assert elsewhere.model == "org/other"
-    assert "HF_HOME" not in elsewhere.exports
+    assert "HF_HOME" not in elsewhere.library_env
 
 
 def test_a_mount_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_mount_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
 
     monkeypatch.setattr(Path, "stat", gone)
-    assert not (volume := look_at("/mnt/gone")).there
+    assert not (volume := inspect("/mnt/gone")).there
     assert volume.problem == "cannot be reached (Transport endpoint is not connected)"
 
 
@@ -200,8 +200,8 @@ def test_compilers_write_to_a_local_folder_by_version_machine_and_model(tmp_path
     assert machine
     assert model == "org--model"
     assert cache.archive == base / f"vllm-worker-cache/{version}/{machine}/org--model.tar"
-    assert configuration.exports["VLLM_CACHE_ROOT"] == str(cache.folder / "vllm")
-    assert configuration.exports["TRITON_CACHE_DIR"] == str(cache.folder / "triton")
+    assert configuration.library_env["VLLM_CACHE_ROOT"] == str(cache.folder / "vllm")
+    assert configuration.library_env["TRITON_CACHE_DIR"] == str(cache.folder / "triton")
 
 
 @pytest.mark.parametrize("mounted", [True, False])
@@ -221,11 +221,11 @@ def test_variables_of_the_configuration_file_win(tmp_path: Path) -> None:
     ours = {"HF_HOME": "/mine", "VLLM_CACHE_ROOT": "/my/cache"}
     file = tmp_path / "worker.yaml"
     file.write_text(f"default: {{environment: {ours}}}")
-    exports = load(BASE_PATH=str(tmp_path), WORKER_CONFIG_FILE=str(file)).exports
-    assert ours.items() <= exports.items()
+    library_env = load(BASE_PATH=str(tmp_path), WORKER_CONFIG_FILE=str(file)).library_env
+    assert ours.items() <= library_env.items()
 
 
 def test_without_a_gpu_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load().exports["VLLM_USE_AOT_COMPILE"] == "0"
+    assert load().library_env["VLLM_USE_AOT_COMPILE"] == "0"
     monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
-    assert "VLLM_USE_AOT_COMPILE" not in load().exports
+    assert "VLLM_USE_AOT_COMPILE" not in load().library_env

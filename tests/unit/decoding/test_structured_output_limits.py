@@ -101,5 +101,5 @@ PATTERNS = {"properties": {f"p{i}": {"pattern": "^[a-z]{1,1000}$"} for i in rang
     ],
 )
 def test_what_would_take_the_engine_minutes_is_refused(constraint: Any, says: str | None) -> None:
-    mistake = Limits().mistake(constraint)
-    assert (mistake is None) if says is None else (says in (mistake or "")), mistake
+    problem = Limits().problem(constraint)
+    assert (problem is None) if says is None else (says in (problem or "")), problem

@@ -52,7 +52,7 @@ async def test_closing_disconnects_the_application() -> None:
         return StreamingResponse(body())
 
     response = await asgi_client.request(app(Route("/", endless)), "GET", "/", b"", {})
-    assert await anext(response.chunks()) == b"x"
+    assert await anext(response.parts()) == b"x"
     await response.aclose()
     await asyncio.wait_for(ended.wait(), timeout=1)
 
@@ -72,10 +72,10 @@ async def test_what_the_application_raises_in_its_answer_is_raised_to_the_reader
         raise RuntimeError("no luck")
 
     response = await asgi_client.request(raw_app, "GET", "/", b"", {})
-    chunks = response.chunks()
-    assert await anext(chunks) == b"part"
+    parts = response.parts()
+    assert await anext(parts) == b"part"
     with pytest.raises(RuntimeError, match="no luck"):
-        await anext(chunks)
+        await anext(parts)
     await response.aclose()
 
 

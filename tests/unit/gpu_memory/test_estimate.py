@@ -298,7 +298,7 @@ def test_which_files_are_weights(sizes: dict[str, int], expected: int) -> None:
     assert weights_of(sizes, {}) == expected
 
 
-# Mistakes
+# Problems
 
 
 @pytest.mark.parametrize(

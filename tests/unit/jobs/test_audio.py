@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from runpod.serverless.utils import rp_ssrf
 
 from vllm_worker.configuration.settings import load_settings
 from vllm_worker.errors import BadRequest, TooLarge
 from vllm_worker.jobs import audio
 from vllm_worker.jobs.audio import read_audio
 from vllm_worker.jobs.inputs import OpenAIJob
-from vllm_worker.routes.openai_request import vllm_request
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.routes.allowlist import open_route
+from vllm_worker.routes.openai_request import prepare
 
+TRANSCRIPTIONS = open_route("/v1/audio/transcriptions")
 CONTENT = b"RIFF\x00\xff audio"
 TEXT = base64.b64encode(CONTENT).decode()
 
@@ -117,8 +117,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    safe = rp_ssrf.is_safe_address
-    monkeypatch.setattr(rp_ssrf, "is_safe_address", lambda ip: ip == "127.0.0.1" or safe(ip))
+    public = audio.is_public
+    monkeypatch.setattr(audio, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
 
 
 @pytest.mark.usefixtures("loopback_is_public")
@@ -168,7 +168,7 @@ async def test_the_form_that_vllm_gets() -> None:
         "timestamp_granularities": ["word", "segment"], "stream_options": {"a": 1},
     }  # fmt: skip
     job = OpenAIJob(route="/v1/audio/transcriptions", body=body)
-    request = await vllm_request(job, "id", load_settings({}), Pace(0))
+    request = (await prepare(job, TRANSCRIPTIONS, "id", load_settings({}))).request
     form = await web_form(request.headers["content-type"], request.content)
     assert form == [
         ("file", ("talk.wav", CONTENT)),
@@ -184,11 +184,10 @@ async def test_the_form_that_vllm_gets() -> None:
 async def test_a_field_that_no_form_can_hold() -> None:
     job = OpenAIJob(route="/v1/audio/transcriptions", body={"file": TEXT, "x": ["a"]})
     with pytest.raises(BadRequest, match="x should be a single value, not an array"):
-        await vllm_request(job, "id", load_settings({}), Pace(0))
+        await prepare(job, TRANSCRIPTIONS, "id", load_settings({}))
     with pytest.raises(BadRequest, match="file is missing"):
-        await vllm_request(
-            OpenAIJob(route=job.route, body={"a": 1}), "id", load_settings({}), Pace(0)
-        )
+        job = OpenAIJob(route=job.route, body={"a": 1})
+        await prepare(job, TRANSCRIPTIONS, "id", load_settings({}))
 
 
 async def web_form(content_type: str, content: bytes) -> list[tuple[str, Any]]:

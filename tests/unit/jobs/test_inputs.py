@@ -4,7 +4,6 @@ import pytest
 
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.inputs import NativeJob, OpenAIJob, parse_job
-from vllm_worker.streaming.chunker import Schedule
 
 CHAT = "/v1/chat/completions"
 
@@ -48,13 +47,6 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
     assert native({"prompt": "Hi"}).chat is None
     templated = native({"prompt": "Hi", "apply_chat_template": True})
     assert templated.chat == [{"role": "user", "content": "Hi"}]
-
-
-def test_a_job_changes_the_schedule_where_it_says_so() -> None:
-    default = Schedule(1, 50, 3)
-    assert native({"prompt": ""}).schedule(default) == default
-    sizes = {"min_batch_size": 2, "max_batch_size": 10, "batch_size_growth_factor": 2}
-    assert native({"prompt": "", **sizes}).schedule(default) == Schedule(2, 10, 2)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +94,13 @@ def test_a_job_changes_the_schedule_where_it_says_so() -> None:
         ),
         (
             {"prompt": "a", "max_batch_size": 10**400},
-            "input",
-            "input has an integer that does not fit in 64 bits.",
+            "max_batch_size",
+            "max_batch_size is an integer that does not fit in 64 bits.",
         ),
         (
             {"prompt": "\ud800"},
-            "input",
-            "input has half of a surrogate pair, which is no text.",
+            "prompt",
+            "prompt has an unpaired surrogate, which is not valid text.",
         ),
         (
             {"route": "//host/v1/models"},

@@ -67,11 +67,11 @@ async def test_runsync_answers_after_wait_with_the_state_it_has(client: httpx.As
     assert (await client.post("runsync?wait=soon", json=JOB)).status_code == 400
 
 
-async def test_stream_gives_each_piece_once(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_stream_gives_each_chunk_once(client: httpx.AsyncClient, worker: FakeWorker):
     job_id = await submit(client)
     await worker.take()
     await worker.stream(job_id, "a")
-    await worker.stream(job_id, "a")  # equal pieces are two pieces
+    await worker.stream(job_id, "a")  # equal chunks are two chunks
     answer = (await client.get(f"stream/{job_id}")).json()
     assert answer == {"status": "IN_PROGRESS", "stream": [{"output": "a"}, {"output": "a"}]}
 
@@ -83,7 +83,7 @@ async def test_stream_gives_each_piece_once(client: httpx.AsyncClient, worker: F
     assert answer == {"status": "COMPLETED", "stream": []}
 
 
-async def test_stream_holds_until_there_is_a_piece(
+async def test_stream_holds_until_there_is_a_chunk(
     live: httpx.AsyncClient, live_worker: FakeWorker
 ):
     job_id = await submit(live)

@@ -173,7 +173,7 @@ async def read_until(lines, wanted: str) -> None:
     pytest.fail(f"{wanted} never came")
 
 
-async def test_a_piece_is_sent_when_it_is_there(live, live_worker, live_queue):
+async def test_a_chunk_is_sent_when_it_is_there(live, live_worker, live_queue):
     taking = asyncio.create_task(live_worker.take())
 
     async def post_first() -> None:
@@ -190,7 +190,7 @@ async def test_a_piece_is_sent_when_it_is_there(live, live_worker, live_queue):
             await read_until(lines, "data: 1")
             await live_worker.stream(job.id, "data: 2\n\n")
             await read_until(lines, "data: 2")
-            assert job.pieces == []  # delivered, so dropped
+            assert job.chunks == []  # delivered, so dropped
             await live_worker.done(job.id, output=["data: 1\n\n", "data: 2\n\n"])
             assert [line async for line in lines if line] == []
 
@@ -220,13 +220,13 @@ async def test_a_failure_in_mid_stream(live, live_worker, by_endpoint):
         [event] = rest
         assert json.loads(event.removeprefix("data: "))["error"]["code"] == 499
     else:
-        assert rest == []  # the worker's own pieces have said what failed
+        assert rest == []  # the worker's own chunks have said what failed
 
 
 @pytest.mark.parametrize("body", [{}, STREAM])
-@pytest.mark.parametrize("after_a_piece", [False, True])
+@pytest.mark.parametrize("after_a_chunk", [False, True])
 async def test_a_client_that_goes_cancels_its_job(
-    live, live_url, live_worker, live_queue, body, after_a_piece
+    live, live_url, live_worker, live_queue, body, after_a_chunk
 ):
     async def ask() -> None:
         async with (
@@ -237,7 +237,7 @@ async def test_a_client_that_goes_cancels_its_job(
 
     asking = asyncio.create_task(ask())
     [job] = await live_worker.take()
-    if after_a_piece:
+    if after_a_chunk:
         await live_worker.stream(job["id"], "data: 1\n\n")
     await asyncio.sleep(0.03)
     assert (await live.get(f"status/{job['id']}")).json()["status"] == "IN_PROGRESS"

@@ -105,7 +105,7 @@ async def test_a_stop_is_not_told_before_the_sdk_can_have_begun_the_job(
 ):
     silent, heard_of = [await submit(client) for _ in range(2)]
     await worker.take()
-    await worker.stream(heard_of, "a piece")
+    await worker.stream(heard_of, "a chunk")
     for job_id in (silent, heard_of):
         await client.post(f"cancel/{job_id}")
     assert await worker.stops() == [heard_of]

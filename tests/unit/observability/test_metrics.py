@@ -24,7 +24,6 @@ from vllm_worker.observability.metrics import Metrics, PrometheusMetrics, servin
 from vllm_worker.worker import Worker
 
 ROOT = Path(__file__).parents[3]
-ANY_PORT = load_settings({"METRICS_PORT": "0"})
 
 
 @pytest.fixture
@@ -54,12 +53,12 @@ def test_all_of_a_job_is_counted(registry: CollectorRegistry) -> None:
         job.count_output(2)
         job.count_output(4)
         job.first_token = 0.2
-        job.outcome, job.pieces = "completed", 3
+        job.outcome, job.chunks = "completed", 3
         metrics.count(job)
     assert samples(registry, "jobs_total") == {("", "native", "sql", "completed"): 2}
     assert samples(registry, "input_tokens_total") == {("native", "sql"): 10}
     assert samples(registry, "output_tokens_total") == {("native", "sql"): 12}
-    assert samples(registry, "pieces_total") == {("native",): 6}
+    assert samples(registry, "chunks_total") == {("native",): 6}
     durations = samples(registry, "job_duration_seconds_bucket")
     assert durations[("native", "2.5", "completed")] == 0
     assert durations[("native", "5.0", "completed")] == 2
@@ -111,7 +110,7 @@ async def test_jobs_are_counted_by_kind_and_outcome_without_what_clients_wrote(
         ("400", "unreadable", "demo", "failed"): 1,
         ("404", "no open route", "demo", "failed"): 1,
     }
-    assert samples(registry, "pieces_total")[("native",)] == 3
+    assert samples(registry, "chunks_total")[("native",)] == 3
     assert "secret" not in str(list(registry.collect()))
 
 
@@ -131,7 +130,7 @@ async def test_a_loop_that_is_held_up_shows(
 def url(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     caplog.set_level("INFO", "vllm_worker.observability.metrics")
     logging.getLogger("vllm_worker").propagate = True
-    with serving_metrics(ANY_PORT, registry):
+    with serving_metrics("127.0.0.1", 0, registry):
         yield address(caplog)
 
 
@@ -157,7 +156,7 @@ def test_nothing_listens_after_the_end_and_an_open_connection_does_not_delay_it(
 ) -> None:
     caplog.set_level("INFO", "vllm_worker.observability.metrics")
     logging.getLogger("vllm_worker").propagate = True
-    with serving_metrics(ANY_PORT, registry):
+    with serving_metrics("127.0.0.1", 0, registry):
         port = int(address(caplog).rpartition(":")[2])
         idle = socket.create_connection(("127.0.0.1", port))
         idle.sendall(b"GET /metrics HTTP/1.1\r\n")
@@ -175,7 +174,7 @@ def test_a_process_that_was_forked_meanwhile_does_not_keep_the_port(
     caplog.set_level("INFO", "vllm_worker.observability.metrics")
     logging.getLogger("vllm_worker").propagate = True
     fork = multiprocessing.get_context("fork")
-    with serving_metrics(ANY_PORT, registry):
+    with serving_metrics("127.0.0.1", 0, registry):
         port = int(address(caplog).rpartition(":")[2])
         child = fork.Process(target=time.sleep, args=(60,))
         child.start()
@@ -191,22 +190,24 @@ def test_a_port_that_is_taken_and_a_host_that_is_none_are_named() -> None:
         port = taken.getsockname()[1]
         with (
             pytest.raises(ConfigurationError) as raised,
-            serving_metrics(load_settings({"METRICS_PORT": str(port)})),
+            serving_metrics("127.0.0.1", port),
         ):
             pass
     line = f"METRICS_PORT={port}: cannot be listened on at HOST=127.0.0.1: Address already in use"
     assert str(raised.value).startswith(line)
-    settings = load_settings({"METRICS_PORT": "0", "HOST": "192.0.2.1"})
-    with pytest.raises(ConfigurationError, match=r"HOST=192\.0\.2\.1"), serving_metrics(settings):
+    with (
+        pytest.raises(ConfigurationError, match=r"HOST=192\.0\.2\.1"),
+        serving_metrics("192.0.2.1", 0),
+    ):
         pass
 
 
 def test_without_a_port_nothing_is_loaded_and_nothing_counted() -> None:
-    with serving_metrics(load_settings({})) as metrics:
+    with serving_metrics("127.0.0.1", None) as metrics:
         assert type(metrics) is Metrics
     program = (
-        "import sys; import handler; from vllm_worker.configuration.settings import load_settings\n"
-        "with handler.serving_metrics(load_settings({})): pass\n"
+        "import sys; import handler\n"
+        "with handler.serving_metrics('127.0.0.1', None): pass\n"
         "sys.exit('prometheus_client' in sys.modules or 'uvicorn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

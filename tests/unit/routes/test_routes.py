@@ -10,12 +10,15 @@ from starlette.routing import Route
 
 from tests.support.fake_engine import FakeEngine, words
 from vllm_worker.configuration.settings import load_settings
-from vllm_worker.engine.protocol import Delta
+from vllm_worker.engine.protocol import Delta, RequestContext
 from vllm_worker.errors import EngineFailure, JobError, NoSuchRoute
 from vllm_worker.jobs.inputs import NativeJob, OpenAIJob
 from vllm_worker.routes import native as native_route
 from vllm_worker.routes import openai as openai_route
-from vllm_worker.routes.allowlist import check_path
+from vllm_worker.routes.allowlist import open_route
+from vllm_worker.streaming.schedule import Schedule
+
+CONTEXT = RequestContext("job-1")
 
 
 def settings(**environ: str) -> Any:
@@ -27,7 +30,15 @@ def settings(**environ: str) -> Any:
 
 async def native(job: dict[str, Any], *deltas: Any) -> list[Any]:
     engine = FakeEngine(deltas)
-    return [o async for o in native_route.answer(NativeJob(**job), "id", engine, settings())]
+    return [o async for o in native_route.answer(NativeJob(**job), CONTEXT, engine, settings())]
+
+
+def test_a_job_changes_the_schedule_where_it_says_so() -> None:
+    default = Schedule(1, 50, 3)
+    assert native_route.schedule_of(NativeJob(prompt=""), default) == default
+    sizes = {"min_batch_size": 2, "max_batch_size": 10, "batch_size_growth_factor": 2}
+    job = NativeJob.model_validate({"prompt": "", **sizes})
+    assert native_route.schedule_of(job, default) == Schedule(2, 10, 2)
 
 
 async def test_a_native_job_that_does_not_stream_has_one_output() -> None:
@@ -98,10 +109,13 @@ def sse(*events: str, then: Exception | None = None) -> Route:
 async def openai(route: Route, *, raw: str = "1", **job: Any) -> AsyncIterator[Any]:
     engine = FakeEngine(app=Starlette(routes=[route]))
     request = OpenAIJob(**({"route": route.path, "body": {"a": 1}} | job))
-    async for output in openai_route.answer(
-        request, "job-1", engine, settings(RAW_OPENAI_OUTPUT=raw)
-    ):
+    async for output in answer(request, engine, RAW_OPENAI_OUTPUT=raw):
         yield output
+
+
+def answer(request: OpenAIJob, engine: FakeEngine, **environ: str) -> AsyncIterator[Any]:
+    route = open_route(request.path)
+    return openai_route.answer(request, route, CONTEXT, engine, settings(**environ))
 
 
 async def outputs_and_error(answers: AsyncIterator[Any]) -> tuple[list[Any], JobError]:
@@ -117,14 +131,14 @@ DONE = "data: [DONE]\n\n"
 
 
 async def test_a_stream_comes_as_text_in_whole_events() -> None:
-    pieces = [piece async for piece in openai(sse(*TOKENS, DONE))]
-    assert pieces == [TOKENS[0], "".join(TOKENS[1:4]), TOKENS[4] + DONE]
+    chunks = [chunk async for chunk in openai(sse(*TOKENS, DONE))]
+    assert chunks == [TOKENS[0], "".join(TOKENS[1:4]), TOKENS[4] + DONE]
 
 
 async def test_the_event_with_the_role_travels_with_the_first_token() -> None:
     role = 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
-    pieces = [piece async for piece in openai(sse(role, *TOKENS))]
-    assert pieces[0] == role + TOKENS[0]
+    chunks = [chunk async for chunk in openai(sse(role, *TOKENS))]
+    assert chunks[0] == role + TOKENS[0]
 
 
 async def test_events_are_whole_however_the_application_cuts_them() -> None:
@@ -140,14 +154,14 @@ async def test_events_are_whole_however_the_application_cuts_them() -> None:
         return StreamingResponse(body(), media_type="text/event-stream")
 
     route = Route("/v1/completions", endpoint, methods=["POST"])
-    pieces = [piece async for piece in openai(route)]
-    assert "".join(pieces) == text
-    assert all(piece.endswith("\n\n") for piece in pieces)
+    chunks = [chunk async for chunk in openai(route)]
+    assert "".join(chunks) == text
+    assert all(chunk.endswith("\n\n") for chunk in chunks)
 
 
-async def test_without_raw_output_a_piece_is_a_list_of_parsed_events() -> None:
-    pieces = [piece async for piece in openai(sse(*TOKENS, DONE), raw="0")]
-    assert pieces == [[{"i": 0}], [{"i": 1}, {"i": 2}, {"i": 3}], [{"i": 4}]]
+async def test_without_raw_output_a_chunk_is_a_list_of_parsed_events() -> None:
+    chunks = [chunk async for chunk in openai(sse(*TOKENS, DONE), raw="0")]
+    assert chunks == [[{"i": 0}], [{"i": 1}, {"i": 2}, {"i": 3}], [{"i": 4}]]
 
 
 async def test_an_error_event_reaches_the_client_and_then_fails_the_job() -> None:
@@ -207,7 +221,7 @@ async def test_bytes_that_a_job_cannot_carry_are_an_error() -> None:
 )
 async def test_an_event_counts_as_a_token_when_it_brings_text(text: str, tokens: int) -> None:
     padded = [text, *TOKENS]
-    first, *_ = [piece async for piece in openai(sse(*padded))]
+    first, *_ = [chunk async for chunk in openai(sse(*padded))]
     assert first == (text if tokens else text + TOKENS[0])
 
 
@@ -233,11 +247,11 @@ async def test_an_unknown_route_and_a_wrong_method_are_named(
 ) -> None:
     engine = FakeEngine(app=FastAPILike())
     unknown = OpenAIJob(route="/v1/embeddings", body={"a": 1})
-    _, failure = await outputs_and_error(openai_route.answer(unknown, "i", engine, settings()))
+    _, failure = await outputs_and_error(answer(unknown, engine))
     assert (failure.code, failure.param) == (404, "route")
     assert "/v1/embeddings" in failure.message
     wrong = OpenAIJob(route="/v1/chat/completions", body={})
-    _, failure = await outputs_and_error(openai_route.answer(wrong, "i", engine, settings()))
+    _, failure = await outputs_and_error(answer(wrong, engine))
     assert (failure.code, failure.param) == (405, "method")
     assert failure.message.startswith("/v1/chat/completions takes POST, not GET.")
 
@@ -257,12 +271,10 @@ async def test_an_unknown_route_and_a_wrong_method_are_named(
         ("/v1/models\n", 404),
     ],
 )
-async def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: int) -> None:
-    job = OpenAIJob(route=route, body={"a": 1})
-    outputs, failure = await outputs_and_error(
-        openai_route.answer(job, "id", FakeEngine(app=None), settings())
-    )
-    assert (outputs, failure.code, failure.param) == ([], code, "route")
+def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: int) -> None:
+    with pytest.raises(JobError) as raised:
+        open_route(OpenAIJob(route=route, body={"a": 1}).path)
+    assert (raised.value.code, raised.value.param) == (code, "route")
 
 
 @pytest.mark.parametrize(
@@ -272,9 +284,9 @@ async def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: i
 def test_a_route_that_is_named_is_open(route: str) -> None:
     if "%2F" in route:
         with pytest.raises(NoSuchRoute):  # a slash, however written, parts a path
-            check_path(OpenAIJob(route=route).path)
+            open_route(OpenAIJob(route=route).path)
     else:
-        check_path(OpenAIJob(route=route).path)
+        open_route(OpenAIJob(route=route).path)
 
 
 class FastAPILike:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.mounts import small
-from vllm_worker.startup.compile_cache import CompileCache, machine
+from vllm_worker.configuration.cache_location import CacheLocation, machine
+from vllm_worker.startup.compile_cache import CompileCache
 
 CUBIN = "triton/key/kernel.cubin"
 
 
 def cache(folder: Path, volume: Path, keep: bool = True) -> CompileCache:
     """That of a container whose files are in `folder`."""
-    return CompileCache(folder / "model", volume / "cache/model.tar", keep)
+    return CompileCache(CacheLocation(folder / "model", volume / "cache/model.tar", keep))
 
 
 def compile_something(cache: CompileCache, file: str = CUBIN, content: bytes = b"code") -> None:

@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from vllm_worker.engine.protocol import Delta
-from vllm_worker.streaming.chunker import Batcher, Schedule, in_pieces
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.streaming.chunker import Chunker, in_chunks
+from vllm_worker.streaming.flow_control import FlowControl
+from vllm_worker.streaming.schedule import Schedule
 
 GROWING = Schedule(minimum=1, maximum=50, growth=3)
 
@@ -31,8 +32,8 @@ async def stream(*items: Delta | float | Exception) -> AsyncGenerator[Delta]:
 
 
 async def sizes(source: AsyncGenerator[Delta], schedule: Schedule, delay: float = 0) -> list[int]:
-    pieces = [piece async for piece in in_pieces(source, schedule, Pace(delay))]
-    return [sum(item.tokens for item in piece) for piece in pieces]
+    chunks = [chunk async for chunk in in_chunks(source, schedule, FlowControl(delay))]
+    return [sum(item.tokens for item in chunk) for chunk in chunks]
 
 
 @pytest.mark.parametrize(
@@ -49,52 +50,56 @@ def test_the_schedule_grows_to_its_maximum(schedule: Schedule, expected: list[in
     assert list(itertools.islice(schedule.sizes(), len(expected))) == expected
 
 
-async def test_pieces_follow_the_schedule_and_the_rest_comes_last() -> None:
+async def test_chunks_follow_the_schedule_and_the_rest_comes_last() -> None:
     assert await sizes(stream(*[token()] * 160), GROWING) == [1, 3, 9, 27, 50, 50, 20]
 
 
 async def test_an_item_of_many_tokens_is_split_and_its_text_goes_with_the_first_part() -> None:
-    pieces = [
-        [(item.texts, item.tokens) for item in piece]
-        async for piece in in_pieces(stream(token("hello", 6), token("!")), GROWING, Pace(0))
+    chunks = [
+        [(item.texts, item.tokens) for item in chunk]
+        async for chunk in in_chunks(stream(token("hello", 6), token("!")), GROWING, FlowControl(0))
     ]
-    assert pieces == [[(["hello"], 1)], [([], 3)], [([], 2), (["!"], 1)]]
+    assert chunks == [[(["hello"], 1)], [([], 3)], [([], 2), (["!"], 1)]]
 
 
-async def test_items_without_tokens_join_the_piece_before_them() -> None:
+async def test_items_without_tokens_join_the_chunk_before_them() -> None:
     role, done = token("role", 0), token("done", 0)
-    pieces = in_pieces(stream(role, token("a"), token("b"), done), Schedule(1, 1, 1), Pace(0))
-    assert [[*map(text_of, piece)] async for piece in pieces] == [["role", "a"], ["b", "done"]]
+    chunks = in_chunks(
+        stream(role, token("a"), token("b"), done), Schedule(1, 1, 1), FlowControl(0)
+    )
+    assert [[*map(text_of, chunk)] async for chunk in chunks] == [["role", "a"], ["b", "done"]]
 
 
-async def test_a_piece_leaves_early_when_its_oldest_token_has_waited() -> None:
+async def test_a_chunk_leaves_early_when_its_oldest_token_has_waited() -> None:
     slow = stream(token(), token(), 0.1, token(), token())
     assert await sizes(slow, Schedule(1, 50, 50), delay=0.03) == [1, 1, 2]
 
 
-async def test_without_a_delay_a_piece_waits_for_its_size() -> None:
+async def test_without_a_delay_a_chunk_waits_for_its_size() -> None:
     slow = stream(token(), token(), 0.1, token(), token())
     assert await sizes(slow, Schedule(1, 50, 50), delay=0) == [1, 3]
 
 
-async def test_tokens_gather_while_a_piece_is_being_sent() -> None:
+async def test_tokens_gather_while_a_chunk_is_being_sent() -> None:
     seen = []
-    async for piece in in_pieces(stream(*[token()] * 13), GROWING, Pace(0.001)):
-        seen.append(len(piece))
-        await asyncio.sleep(0.01)  # far longer than the delay: pieces are still whole
+    async for chunk in in_chunks(stream(*[token()] * 13), GROWING, FlowControl(0.001)):
+        seen.append(len(chunk))
+        await asyncio.sleep(0.01)  # far longer than the delay: chunks are still whole
     assert seen == [1, 3, 9]
 
 
 async def test_an_error_comes_after_all_that_was_there_before_it() -> None:
-    pieces = in_pieces(stream(token("a"), token("b"), RuntimeError("broken")), GROWING, Pace(0))
+    chunks = in_chunks(
+        stream(token("a"), token("b"), RuntimeError("broken")), GROWING, FlowControl(0)
+    )
     seen = []
     with pytest.raises(RuntimeError, match="broken"):
-        async for piece in pieces:
-            seen += map(text_of, piece)
+        async for chunk in chunks:
+            seen += map(text_of, chunk)
     assert seen == ["a", "b"]
 
 
-async def test_an_empty_stream_has_no_pieces() -> None:
+async def test_an_empty_stream_has_no_chunks() -> None:
     assert await sizes(stream(), GROWING) == []
 
 
@@ -111,10 +116,10 @@ async def test_the_stream_is_closed_when_the_reading_task_ends_without_closing_i
         finally:
             closed.set()
 
-    pieces = in_pieces(endless(), GROWING, Pace(0))
+    chunks = in_chunks(endless(), GROWING, FlowControl(0))
 
     async def read_one_and_be_cancelled_while_sending() -> None:
-        await anext(pieces)
+        await anext(chunks)
         await asyncio.Event().wait()
 
     task = asyncio.create_task(read_one_and_be_cancelled_while_sending())
@@ -135,11 +140,11 @@ async def test_a_second_cancel_does_not_disturb_the_closing() -> None:
             await asyncio.sleep(0.01)
             closed.set()
 
-    batcher = Batcher(slow_to_close(), GROWING, Pace(0))
+    chunker = Chunker(slow_to_close(), GROWING, FlowControl(0))
     await asyncio.sleep(0)
-    batcher.cancel()
+    chunker.cancel()
     await asyncio.sleep(0)
-    batcher.cancel()
+    chunker.cancel()
     await asyncio.wait_for(closed.wait(), timeout=1)
 
 
@@ -162,7 +167,7 @@ async def test_cancel_closes_the_stream() -> None:
         finally:
             closed.set()
 
-    batcher = Batcher(endless(), GROWING, Pace(0))
+    chunker = Chunker(endless(), GROWING, FlowControl(0))
     await asyncio.sleep(0)
-    batcher.cancel()
+    chunker.cancel()
     await asyncio.wait_for(closed.wait(), timeout=1)

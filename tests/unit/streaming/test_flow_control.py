@@ -1,11 +1,12 @@
-"""A pace between a reader and an engine, and the pieces that come of it."""
+"""Flow control between a reader and an engine, and the chunks that come of it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from vllm_worker.engine.protocol import Delta
-from vllm_worker.streaming.chunker import Schedule, in_pieces
-from vllm_worker.streaming.flow_control import Pace
+from vllm_worker.streaming.chunker import in_chunks
+from vllm_worker.streaming.flow_control import FlowControl
+from vllm_worker.streaming.schedule import Schedule
 
 GROWING = Schedule(minimum=1, maximum=50, growth=3)
 
@@ -13,16 +14,16 @@ GROWING = Schedule(minimum=1, maximum=50, growth=3)
 class Stream:
     """An engine's part in a stream: makes a token when it is told to, and holds it."""
 
-    def __init__(self, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, flow: FlowControl) -> None:
+        self._flow = flow
         self._held = 0
         self._out: asyncio.Queue[Delta | None] = asyncio.Queue()
         self.outputs = 0
-        pace.attach(self._emit)
+        flow.connect(self._emit)
 
     def make_token(self) -> None:
         self._held += 1
-        if self._pace.hold(1):
+        if self._flow.buffer(1):
             self._emit()
 
     async def token(self) -> None:
@@ -34,12 +35,15 @@ class Stream:
         self._out.put_nowait(None)
         await settle()
 
-    def _emit(self) -> None:
-        texts = ["x"] * self._held
+    def _emit(self) -> bool:
+        if not (tokens := self._held):
+            return False
+        texts = ["x"] * tokens
         self.outputs += 1
-        self._out.put_nowait(Delta(0, texts, self._held, input_tokens=1))
+        self._out.put_nowait(Delta(0, texts, tokens, input_tokens=1))
         self._held = 0
-        self._pace.let_go(texts)
+        self._flow.flushed(tokens, texts)
+        return True
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         while delta := await self._out.get():
@@ -47,16 +51,16 @@ class Stream:
 
 
 class Reader:
-    """Reads pieces and posts them, each until `post` is called."""
+    """Reads chunks and posts them, each until `post` is called."""
 
-    def __init__(self, stream: Stream, pace: Pace) -> None:
+    def __init__(self, stream: Stream, flow: FlowControl) -> None:
         self.sizes: list[int] = []
         self.posted = asyncio.Event()
-        self.task = asyncio.create_task(self._read(stream, pace))
+        self.task = asyncio.create_task(self._read(stream, flow))
 
-    async def _read(self, stream: Stream, pace: Pace) -> None:
-        async for piece in in_pieces(stream.deltas(), GROWING, pace):
-            self.sizes.append(sum(delta.tokens for delta in piece))
+    async def _read(self, stream: Stream, flow: FlowControl) -> None:
+        async for chunk in in_chunks(stream.deltas(), GROWING, flow):
+            self.sizes.append(sum(delta.tokens for delta in chunk))
             await self.posted.wait()
             self.posted.clear()
 
@@ -73,9 +77,9 @@ async def settle() -> None:
 
 async def started(max_delay: float) -> tuple[Stream, Reader]:
     """A stream and its reader, who has asked for the first token."""
-    pace = Pace(max_delay)
-    stream = Stream(pace)
-    reader = Reader(stream, pace)
+    flow = FlowControl(max_delay)
+    stream = Stream(flow)
+    reader = Reader(stream, flow)
     await settle()
     return stream, reader
 
@@ -93,13 +97,13 @@ async def read_all(posts_after: Callable[[int], bool], tokens: int) -> tuple[Rea
     return reader, stream
 
 
-async def test_pieces_leave_the_engine_whole() -> None:
+async def test_chunks_leave_the_engine_whole() -> None:
     reader, stream = await read_all(lambda _: True, tokens=160)
     assert reader.sizes == [1, 3, 9, 27, 50, 50, 20]
     assert stream.outputs == len(reader.sizes)
 
 
-async def test_behind_a_slow_platform_pieces_grow_to_the_maximum_and_do_not_queue_up() -> None:
+async def test_behind_a_slow_platform_chunks_grow_to_the_maximum_and_do_not_queue_up() -> None:
     reader, _ = await read_all(lambda number: number % 40 == 39, tokens=1000)
     assert sum(reader.sizes) == 1000
     assert reader.sizes[:5] == [1, 3, 9, 27, 50]
@@ -108,7 +112,7 @@ async def test_behind_a_slow_platform_pieces_grow_to_the_maximum_and_do_not_queu
     assert len(reader.sizes) <= 1000 // 40 + 1
 
 
-async def test_while_a_piece_is_posted_nothing_leaves_the_engine() -> None:
+async def test_while_a_chunk_is_posted_nothing_leaves_the_engine() -> None:
     stream, reader = await started(0.01)
     await stream.token()
     for _ in range(2):
@@ -144,19 +148,19 @@ async def test_without_a_delay_tokens_are_held_until_they_are_enough() -> None:
 async def test_a_thousand_small_streams_get_on_together() -> None:
     streams, readers = [], []
     for _ in range(1000):
-        pace = Pace(0)
-        streams.append(Stream(pace))
-        readers.append(Reader(streams[-1], pace))
+        flow = FlowControl(0)
+        streams.append(Stream(flow))
+        readers.append(Reader(streams[-1], flow))
     await settle()
     for number in range(13):
         for stream in streams:
             stream.make_token()
         await settle()
-        pieces = {len(reader.sizes) for reader in readers}
-        assert len(pieces) == 1, f"after {number + 1} tokens"
+        chunks = {len(reader.sizes) for reader in readers}
+        assert len(chunks) == 1, f"after {number + 1} tokens"
         for reader in readers:
             reader.posted.set()
         await settle()
-    assert pieces == {3}
+    assert chunks == {3}
     for reader in readers:
         reader.task.cancel()

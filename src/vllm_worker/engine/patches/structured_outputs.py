@@ -19,8 +19,8 @@ def install(limits: Limits) -> None:
         if len(self.stop) > MOST_STOPS:
             why = f"has {len(self.stop):,} strings, more than {MOST_STOPS:,}"
             raise VLLMValidationError(f"stop {why}.", parameter="stop")
-        if self.structured_outputs and (mistake := limits.mistake(self.structured_outputs)):
-            raise _mistake(mistake)
+        if self.structured_outputs and (problem := limits.problem(self.structured_outputs)):
+            raise _problem(problem)
         _validate(self, *arguments)
 
     SamplingParams._validate_structured_outputs = validate
@@ -31,9 +31,9 @@ def nothing_fits() -> VLLMValidationError:
 
     It takes a schema that refers to itself, or a grammar without an end, and then finds no token.
     """
-    return _mistake("cannot be followed: no text fits it, or none that goes on as it began")
+    return _problem("cannot be followed: no text fits it, or none that goes on as it began")
 
 
-def _mistake(why: str) -> VLLMValidationError:
+def _problem(why: str) -> VLLMValidationError:
     what = "What the output has to follow (structured_outputs, response_format or tools)"
     return VLLMValidationError(f"{what} {why}.", parameter="structured_outputs")

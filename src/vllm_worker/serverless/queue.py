@@ -1,0 +1,39 @@
+"""The queue that jobs come from: RunPod's, or a local endpoint."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vllm_worker.configuration.settings import Settings
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.local_endpoint import process
+from vllm_worker.observability.timeline import step, timeline
+
+logger = logging.getLogger(__name__)
+
+CloseQueue = Callable[[], None]
+"""Makes a queue give out no more jobs."""
+
+
+@contextmanager
+def queue(settings: Settings) -> Iterator[CloseQueue]:
+    """RunPod's queue; where the platform's environment is missing, a local endpoint is started.
+
+    Raises ConfigurationError when the endpoint cannot listen where it should.
+    """
+    if settings.on_runpod:
+        yield lambda: None  # the platform knows when it ends a worker
+        return
+    try:
+        with step("local endpoint started"):
+            endpoint = process.start(settings.host, settings.port)
+    except process.EndpointStartError as error:
+        raise ConfigurationError([str(error)]) from None
+    os.environ.update(endpoint.environment)
+    timeline.end("local endpoint")
+    logger.info("serving on %s when the engine is ready; jobs wait until then", endpoint.url)
+    try:
+        yield endpoint.close
+    finally:
+        endpoint.stop()

@@ -1,0 +1,27 @@
+"""How many jobs the SDK may hold."""
+
+from vllm_worker.observability.timeline import timeline
+from vllm_worker.serverless.lifecycle import Lifecycle
+
+
+class ConcurrencyModifier:
+    """None until the worker is ready, then always the same number.
+
+    The SDK asks inside its event loop before it takes the first job. A number that changed later
+    would wait for zero jobs.
+    """
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+        self._takes_jobs = False
+
+    def __call__(self, current: int) -> int:
+        self._lifecycle.ensure_started()  # where the SDK's own job loop runs, nobody else does
+        worker = self._lifecycle.worker
+        if not worker.ready:
+            return 0
+        if not self._takes_jobs:
+            self._takes_jobs = True
+            timeline.end("first job-take")
+            timeline.log()
+        return worker.settings.max_concurrency

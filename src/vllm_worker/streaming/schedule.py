@@ -1,0 +1,24 @@
+"""How large the chunks of a stream are: small first ones, and each larger than the one before.
+
+Every chunk costs one HTTP request to RunPod. Small first chunks make a stream start at once, large
+later ones keep the number of requests low.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Sizes of chunks in tokens: the first, the largest, and the factor between neighbours."""
+
+    minimum: int
+    maximum: int
+    growth: float
+
+    def sizes(self) -> Iterator[int]:
+        """1, 3, 9, 27, 50, 50, … for a minimum of 1, a maximum of 50 and a growth of 3."""
+        size = float(min(self.minimum, self.maximum))
+        while True:
+            yield int(size)
+            size = min(size * self.growth, self.maximum)

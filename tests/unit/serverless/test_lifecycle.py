@@ -1,0 +1,77 @@
+"""The worker's life inside the SDK's loop."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.fake_engine import FakeEngine
+from vllm_worker.configuration.settings import load_settings
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.serverless.lifecycle import Lifecycle, also_on_shutdown, run_lifecycle
+from vllm_worker.serverless.readiness import ConcurrencyModifier
+from vllm_worker.serverless.run import run
+from vllm_worker.worker import Worker
+
+
+def worker(engine: FakeEngine) -> Worker:
+    return Worker(load_settings({"MAX_CONCURRENCY": "7"}), engine)
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_shutdown_also_closes_the_queue() -> None:
+    calls = []
+    signal.signal(signal.SIGTERM, lambda *_: calls.append("the SDK's"))
+    also_on_shutdown(lambda: calls.append("ours"))
+    signal.raise_signal(signal.SIGTERM)
+    assert calls == ["ours", "the SDK's"]
+
+
+@pytest.mark.parametrize("mode", ["--rp_serve_api", "--test_input={}"])
+def test_modes_of_the_sdk_that_never_start_the_engine_are_refused(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["handler.py", mode])
+    with pytest.raises(ConfigurationError, match="is not supported"):
+        run(worker(FakeEngine()), lambda: None)
+
+
+@pytest.mark.usefixtures("signals_restored")
+async def test_no_job_is_wanted_before_the_engine_has_started() -> None:
+    engine = FakeEngine()
+    subject = worker(engine)
+    concurrency = ConcurrencyModifier(Lifecycle(subject, close_queue=lambda: None))
+    assert concurrency(1) == 0
+    assert not engine.started
+    await asyncio.sleep(0.01)
+    assert engine.started
+    assert concurrency(0) == concurrency(7) == 7
+
+
+async def test_a_start_that_fails_ends_the_process_with_code_1() -> None:
+    class Unlucky(FakeEngine):
+        async def start(self) -> None:
+            raise RuntimeError("no memory")
+
+    with pytest.raises(SystemExit) as raised:
+        await run_lifecycle(worker(Unlucky()))
+    assert raised.value.code == 1
+
+
+@pytest.mark.usefixtures("signals_restored")
+async def test_the_worker_is_started_once_however_often_it_is_asked_for() -> None:
+    engine = FakeEngine()
+    lifecycle = Lifecycle(worker(engine), close_queue=lambda: None)
+    lifecycle.ensure_started()
+    lifecycle.ensure_started()
+    await asyncio.sleep(0.01)
+    assert engine.starts == 1
