@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 
-from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.engine.protocol import Engine
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.observability.metrics import serving_metrics
 from vllm_worker.observability.stderr_log import log_to_stderr
@@ -41,15 +42,7 @@ def main() -> None:
         prefetch_weights(configuration)
         if cache:
             cache.load()
-        with step("vLLM imported"), no_garbage_collection():
-            from vllm_worker.engine.args import parse_engine_args
-            from vllm_worker.engine.vllm_engine import VLLMEngine
-        timeline.end("imports")
-        arguments = parse_engine_args(configuration)
-        built = f"engine built for {settings.served_model_names[0]}"
-        # At Ctrl-C the engine must go on: it still has jobs to finish.
-        with step(built), ctrl_c_kept_from_children():
-            engine = VLLMEngine(arguments, settings.structured_output_limits, import_sdk)
+        engine = build_engine(configuration)
         timeline.end("engine")
         if cache:
             cache.save_soon()
@@ -57,6 +50,25 @@ def main() -> None:
             run(Worker(settings, engine, metrics), close_queue)
         finally:
             engine.shutdown()
+
+
+def build_engine(configuration: Configuration) -> Engine:
+    """Raises StartFailure, also for a vLLM that lacks what the engine is made of."""
+    settings = configuration.settings
+    try:
+        with step("vLLM imported"), no_garbage_collection():
+            from vllm_worker.engine.args import parse_engine_args
+            from vllm_worker.engine.vllm_engine import VLLMEngine
+    except ImportError as error:
+        from vllm_worker.engine.patches.seams import unsupported
+
+        raise unsupported(str(error)) from error
+    timeline.end("imports")
+    arguments = parse_engine_args(configuration)
+    limits, flow_control = settings.structured_output_limits, settings.flow_control
+    # At Ctrl-C the engine must go on: it still has jobs to finish.
+    with step(f"engine built for {settings.served_model_names[0]}"), ctrl_c_kept_from_children():
+        return VLLMEngine(arguments, limits, import_sdk, flow_control)
 
 
 if __name__ == "__mp_main__":  # a process of the engine that was not forked: it imports vLLM next

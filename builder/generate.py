@@ -19,7 +19,7 @@ from vllm_worker.configuration.catalogue import (
     Variable,
     catalogue,
     not_offered,
-    options,
+    picture,
     words,
 )
 from vllm_worker.configuration.show import meaning
@@ -57,7 +57,7 @@ def _is_current(path: Path, make: Callable[[], str], check: bool) -> bool:
         path.write_text(text)
         print(f"wrote {path.relative_to(ROOT)}")
         # Later files are made from this one.
-        for cached in (options, catalogue, not_offered):
+        for cached in (picture, catalogue, not_offered):
             cached.cache_clear()
     return False
 

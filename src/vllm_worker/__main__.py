@@ -1,4 +1,4 @@
-"""`python -m vllm_worker config`: shows, checks or weighs the configuration; needs no engine."""
+"""`python -m vllm_worker`: shows, checks or weighs the configuration, and looks into vLLM."""
 
 import argparse
 import os
@@ -6,13 +6,15 @@ import sys
 
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration.derived import count_gpus
-from vllm_worker.configuration.show import effective, listing
+from vllm_worker.configuration.show import effective, listing, table
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
 
 
 def main() -> int:
     arguments = _arguments()
+    if arguments.command == "seams":
+        return _show_seams()
     if arguments.list is not None:
         print(listing(arguments.list))
         return 0
@@ -43,6 +45,14 @@ def _weigh(size: float, as_json: bool) -> int:
     return 0
 
 
+def _show_seams() -> int:
+    """Shows how the installed vLLM compares. Returns 1 when something required is not as known."""
+    from vllm_worker.engine.patches.seams import describe, examine  # imports vLLM
+
+    print(table([("seam", "used for", "where", "what is different"), *describe()]))
+    return int(any(finding.problem and finding.seam.required for finding in examine()))
+
+
 def _say_notes(configuration: Configuration) -> None:
     for note in configuration.notes:
         print(note, file=sys.stderr)
@@ -50,7 +60,8 @@ def _say_notes(configuration: Configuration) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m vllm_worker")
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(required=True, dest="command")
+    commands.add_parser("seams", help="compare the installed vLLM with what the worker knows of it")
     config = commands.add_parser("config", help="show the configuration that a worker would have")
     config.add_argument("--json", action="store_true", help="for programs")
     config.add_argument("--check", action="store_true", help="only say what is wrong; code 2 if so")

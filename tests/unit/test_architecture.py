@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gpu_memory": {"errors", "configuration"},
     "startup": {"configuration", "observability"},
     "routes": {*LIGHT, "configuration"},
-    # With engine.protocol, since what a patch is told of a request travels as its RequestContext.
-    "engine.patches": {"errors", "decoding", "streaming", "observability", "engine.protocol"},
+    # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
+    # and with configuration, which knows the installed version.
+    "engine.patches": {*LIGHT, "observability", "configuration"},
     "engine": {*LIGHT, "jobs.headers", "configuration", "observability", "engine.patches"},
     "worker": {"errors", "jobs", "routes", "engine.protocol", "observability", "configuration"},
     "serverless": {"errors", "worker", "configuration", "observability", "local_endpoint"},
@@ -50,6 +51,7 @@ MAY_USE_ENVIRON = (
     "__main__.py",
     "configuration/adapters.py",
     "configuration/derived.py",
+    "engine/application.py",
     "engine/log_config.py",
     "engine/media_connector.py",
     "engine/patches/",

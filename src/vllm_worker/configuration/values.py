@@ -38,8 +38,13 @@ def is_unset(variable: Variable, text: str) -> bool:
     return text.lower() == "auto" and variable.type in ("boolean", "integer", "number")
 
 
-def problem(variable: Variable, text: str) -> str | None:
-    """What is wrong with a value of one of vLLM's options, or None."""
+def problem(variable: Variable, text: str, choices_known: bool = True) -> str | None:
+    """What is wrong with a value of one of vLLM's options, or None.
+
+    Without `choices_known` the installed vLLM may have other choices, and says so itself.
+    """
+    if not choices_known and variable.choices:
+        return None
     if variable.choices and variable.type != "list" and text not in variable.choices:
         return f"must be one of {', '.join(variable.choices)}"
     if variable.type == "list" and not text.startswith(("{", "[")):
@@ -84,10 +89,10 @@ _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
 }
 
 
-def as_words(variable: Variable, text: str) -> list[str]:
-    """An option as the words of a command line."""
+def as_words(variable: Variable, text: str, flag: str = "") -> list[str]:
+    """An option as the words of a command line; without `flag`, by the one that is known."""
     assert variable.option
-    flag = options()[variable.option]["flag"]
+    flag = flag or options()[variable.option]["flag"]
     if variable.type == "boolean":
         if parse_boolean(text):
             return [flag]

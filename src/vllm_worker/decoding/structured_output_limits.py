@@ -31,10 +31,11 @@ _MOST_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`size` in bytes of JSON, `repeats` as counted by `repeats`."""
+    """`size` in bytes of JSON, `repeats` as counted by `repeats`, `depth` in levels of nesting."""
 
     size: int = 128 * 1024
     repeats: int = 10_000
+    depth: int = 64
 
     def problem(self, constraint: Any) -> str | None:
         """What is too large in `constraint`, vLLM's StructuredOutputsParams; None if nothing is."""
@@ -43,6 +44,8 @@ class Limits:
         size = sum(len(json.dumps(part)) for part in given if part)
         if size > self.size:
             return f"has {size:,} bytes, more than {self.size:,} (STRUCTURED_OUTPUT_MAX_BYTES)"
+        if _depth(spec, self.depth) > self.depth:
+            return f"is nested too deeply: objects and arrays in it may nest {self.depth} levels"
         schemas = list(_objects(spec))
         if far := next((ref for schema in schemas if (ref := _reference(schema))), None):
             return f"refers to {far[:80]!r}; only references within it, as #/$defs/x, are followed"
@@ -104,6 +107,29 @@ def _objects(schema: Any) -> Iterator[dict[str, Any]]:
         elif isinstance(value, dict):
             rest += value.values()
             yield value
+
+
+def _depth(spec: Any, most: int) -> int:
+    """How deep objects and arrays nest, counted to just beyond `most`; a text is parsed."""
+    if isinstance(spec, str):
+        try:
+            spec = json.loads(spec)
+        except ValueError:
+            return 0  # vLLM says what is wrong with it
+        except RecursionError:
+            return most + 1
+    level, depth = [spec], 0
+    while depth <= most:
+        inside = [item for item in level if isinstance(item, dict | list)]
+        if not inside:
+            return depth
+        level = [child for item in inside for child in _children(item)]
+        depth += 1
+    return depth
+
+
+def _children(item: Any) -> Any:
+    return item.values() if isinstance(item, dict) else item
 
 
 def _reference(schema: dict[str, Any]) -> str | None:

@@ -5,13 +5,22 @@ of the installed version.
 """
 
 import argparse
+import json
+import os
+from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any, get_args, get_type_hints
 
-from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-from vllm.entrypoints.launchers.app import build_app
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.routing import Match
 
 from vllm_worker.engine import lora
+from vllm_worker.engine.patches.seams import find
+from vllm_worker.engine.protocol import VLLMRequest
+from vllm_worker.errors import BadRequest
+
+_STUMBLES = (AttributeError, LookupError, TypeError, RecursionError)
+"""What checks of a body end with that look into it before its types are known."""
 
 
 async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
@@ -19,9 +28,12 @@ async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
 
     Raises StartFailure for an adapter that cannot be loaded.
     """
-    app = build_app(arguments, tasks, llm.model_config)
+    # Nobody outside can reach the application, so it asks for no key.
+    os.environ.pop("VLLM_API_KEY", None)
+    arguments.api_key = []
+    app = find("build_app")(arguments, tasks, llm.model_config)
     try:
-        await init_app_state(llm, app.state, arguments, tasks)
+        await find("init_app_state")(llm, app.state, arguments, tasks)
     except ValueError as error:
         raise lora.failure(error, app.state) or error from None
     # vLLM's handler for a dead engine stops its HTTP server through this; there is none here.
@@ -29,3 +41,59 @@ async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
     # A route with a slash too many is unknown, not an empty answer that points elsewhere.
     app.router.redirect_slashes = False
     return app
+
+
+def stumbled(app: Any, request: VLLMRequest) -> BadRequest | None:
+    """The wrong fields of a request's body, where the application's checks stumble over them.
+
+    vLLM has checks that look into a body before its types are known, and end with an AttributeError
+    or the like, status 500, on a list where an object should be.
+    """
+    try:
+        body = json.loads(request.content)
+        models = list(_body_models(_endpoint(app, request)))
+    except Exception:
+        return None
+    for model in models:
+        if _stumbles(model, body):
+            wrong = list(_wrong_fields(model, body)) or ["body cannot be read"]
+            return BadRequest(" ".join(f"{line}." for line in wrong), wrong[0].partition(" ")[0])
+    return None
+
+
+def _endpoint(app: Any, request: VLLMRequest) -> Any:
+    scope = {"type": "http", "path": request.target.partition("?")[0], "method": request.method}
+    return next(route.endpoint for route in app.routes if route.matches(scope)[0] == Match.FULL)
+
+
+def _body_models(endpoint: Any) -> Iterator[type[BaseModel]]:
+    for hint in get_type_hints(endpoint).values():
+        for model in get_args(hint) or [hint]:
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                yield model
+
+
+def _stumbles(model: type[BaseModel], body: Any) -> bool:
+    try:
+        model.model_validate(body)
+    except ValidationError:
+        return False
+    except _STUMBLES:
+        return True
+    return False
+
+
+def _wrong_fields(model: type[BaseModel], body: Any) -> Iterator[str]:
+    """A line for each field whose value does not have its type, each looked at by itself."""
+    for name, field in model.model_fields.items() if isinstance(body, dict) else ():
+        if name not in body:
+            continue
+        kind: Any = Annotated[field.annotation, field]
+        try:
+            TypeAdapter(kind).validate_python(body[name])
+        except ValidationError as error:
+            for detail in error.errors(include_url=False, include_input=False):
+                place = ".".join(map(str, ("body", name, *detail["loc"])))
+                yield f"{place} {detail['msg'].replace('Input should be', 'should be')}"
+        except _STUMBLES as error:
+            yield f"body.{name} cannot be read ({type(error).__name__})"

@@ -1,10 +1,11 @@
 """The configuration → the arguments of `vllm serve`, through vLLM's own parser."""
 
 import argparse
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
@@ -12,7 +13,12 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.import_utils import import_from_path
 
 from vllm_worker.configuration import Configuration
+from vllm_worker.configuration.catalogue import Variable, not_offered, options, vllm_version
+from vllm_worker.configuration.values import as_words
+from vllm_worker.engine.patches.seams import find
 from vllm_worker.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -28,35 +34,67 @@ def parse_engine_args(configuration: Configuration) -> argparse.Namespace:
     """
     parser = make_parser()
     problems = []
-    for source, option in configuration.options():
+    given = [*_known(parser, configuration), *_unpictured(parser, configuration)]
+    for source, option in given:
         try:
             parser.parse_args(option)
         except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
             problems.append(f"{source}: {_reason(error)}")
     if problems:
         raise ConfigurationError(problems)
-    words = [word for _, option in configuration.options() for word in option]
+    words = [word for _, option in given for word in option]
     try:
         arguments: argparse.Namespace = parser.parse_args(words)
-        validate_parsed_serve_args(arguments)
+        find("validate_parsed_serve_args")(arguments)
     except (ValueError, TypeError) as error:
         raise ConfigurationError([_reason(error)]) from None
     _load_plugins(arguments)
     return arguments
 
 
-def describe_options() -> dict[str, dict[str, Any]]:
+def describe_options() -> dict[str, Any]:
     """What configuration/options.json holds, from the parser of the installed vLLM.
 
-    Name of each option → `type` as in `catalogue.Variable`, `default` as one would write it (""
-    for none), `choices` and `flag`.
+    Under `options`: name of each option → `type` as in `catalogue.Variable`, `default` as one would
+    write it ("" for none), `choices` and `flag`.
     """
-    return {action.dest: _describe(action) for action in make_parser()._actions}
+    options = {action.dest: _describe(action) for action in make_parser()._actions}
+    return {"vllm": vllm_version(), "options": options}
+
+
+_FREE = ("VLLM_EXTRA_ARGS", "WORKER_CONFIG_FILE")
+"""Sources of whole command lines: vLLM's parser says what of them it does not know."""
+
+
+def _known(
+    parser: argparse.ArgumentParser, configuration: Configuration
+) -> Iterator[tuple[str, list[str]]]:
+    """The options that the installed vLLM has; a note in the log for each other one."""
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+    for source, option in configuration.options():
+        flag = option[0].partition("=")[0] if option else ""
+        if not flag or flag in flags or source in _FREE:
+            yield source, option
+        else:
+            logger.warning("%s has no effect: vLLM %s has no %s", source, vllm_version(), flag)
+
+
+def _unpictured(
+    parser: argparse.ArgumentParser, configuration: Configuration
+) -> Iterator[tuple[str, list[str]]]:
+    """Options that the release in options.json does not have, by the names of their variables."""
+    for action in parser._actions:
+        name = action.dest.upper()
+        text = configuration.others.get(name, "").strip()
+        if text and action.dest not in options() and action.dest not in not_offered():
+            kind, flag = _type_of(action), next(iter(action.option_strings), "")
+            variable = Variable(name, kind, "", option=action.dest)
+            yield f"{name}={text!r}", as_words(variable, text, flag)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """vLLM's own parser, but raising ValueError where that would exit."""
-    parser: argparse.ArgumentParser = make_arg_parser(_Parser())
+    parser: argparse.ArgumentParser = find("make_arg_parser")(_Parser())
     return parser
 
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import cached_property
 from typing import Any
 
-from vllm.engine.async_llm_engine import AsyncLLMEngine
 from vllm.entrypoints.generate.beam_search.utils import BeamSearchSequence
 from vllm.exceptions import VLLMValidationError
 from vllm.outputs import CompletionOutput, RequestOutput
@@ -19,14 +18,27 @@ from vllm.utils import random_uuid
 from vllm_worker.decoding.beam_search import Beam, BeamSearch, Step
 from vllm_worker.decoding.parameters import DEFAULT, DecodingParams
 from vllm_worker.engine.protocol import current_request
-from vllm_worker.errors import EngineFailure
+from vllm_worker.errors import BadRequest, EngineFailure
 
 
 class BeamSearcher:
     """Runs searches, in which each step of each beam is a request for one token."""
 
-    def __init__(self, llm: AsyncLLMEngine) -> None:
+    def __init__(self, llm: Any) -> None:
         self._llm = llm
+        self.asked_by_application: bool | None = None
+        """Whether vLLM's application searches with this; None while it has not been tried."""
+
+    def check_application(self, decoding: DecodingParams) -> None:
+        """Raises BadRequest for what vLLM's own search would ignore, where it is in force."""
+        if not decoding.use_beam_search or self.asked_by_application is not False:
+            return
+        wider = (decoding.best_of or decoding.n) != decoding.n
+        stops = decoding.early_stopping is not False
+        if wider or stops:
+            name = "early_stopping" if stops else "best_of"
+            why = "is not available on this route with the installed vLLM; native jobs have it"
+            raise BadRequest(f"{name} {why}.", name)
 
     def params(self, sampling: SamplingParams, prompt: Any) -> BeamSearchParams:
         """vLLM's form of a search for a native job's parameters; it must fit in the context."""
@@ -35,7 +47,7 @@ class BeamSearcher:
             beam_width=sampling.n,
             max_tokens=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
             ignore_eos=sampling.ignore_eos,
-            skip_special_tokens=sampling.skip_special_tokens,
+            **_if_known("skip_special_tokens", sampling.skip_special_tokens),
         )
 
     async def search(
@@ -81,16 +93,21 @@ class BeamSearcher:
             prompt_token_ids=prompt_tokens,
             prompt_logprobs=None,
             outputs=[
-                self._output(i, beam, params.skip_special_tokens)
+                self._output(i, beam, getattr(params, "skip_special_tokens", True))
                 for i, beam in enumerate(beams[: params.beam_width])
             ],
             finished=True,
         )
 
-    def in_application(self, **call: Any) -> AsyncGenerator[RequestOutput]:
+    def in_application(
+        self, prompt: Any, request_id: str, params: BeamSearchParams, *rest: Any, **request: Any
+    ) -> AsyncGenerator[RequestOutput]:
         """With the signature of `beam_search` in vLLM's serving objects."""
+        self.asked_by_application = True
+        request |= zip(("lora_request", "trace_headers"), rest, strict=False)
         context = current_request.get()
-        return self.search(**call, decoding=context.decoding if context else DEFAULT)
+        decoding = context.decoding if context else DEFAULT
+        return self.search(prompt, request_id, params, decoding, **request)
 
     async def _step(
         self, prompt: Any, params: SamplingParams, request_id: str, request: dict[str, Any]
@@ -137,6 +154,11 @@ class BeamSearcher:
             logprobs=list(beam.steps[: len(tokens)]),
             finish_reason="stop" if beam.ended else "length",
         )
+
+
+def _if_known(name: str, value: Any) -> dict[str, Any]:
+    """A field of BeamSearchParams that older releases do not have."""
+    return {name: value} if name in BeamSearchParams.__struct_fields__ else {}
 
 
 def _decoder(prompt: Any) -> Any:

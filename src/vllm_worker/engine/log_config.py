@@ -1,12 +1,13 @@
 """vLLM's log: errors take one line; of a start, the first one and the weights' time are remembered.
 
-vLLM's own configuration of logging with three additions, given to it by the means that it has for
-that, since its processes configure themselves.
+vLLM's own configuration of logging with three additions, in the file that vLLM's variable for one
+names, since its processes configure themselves.
 """
 
 import argparse
 import json
 import logging
+import logging.config
 import multiprocessing
 import os
 import tempfile
@@ -16,33 +17,34 @@ from pathlib import Path
 from typing import Any
 
 import vllm.envs
-from vllm.config.logging import LoggingConfig
 from vllm.logger import DEFAULT_LOGGING_CONFIG
 
 from vllm_worker.observability.job_log import error_location
 
 _WEIGHTS_LOADED = "Loading weights took %.2f seconds"
 """As vLLM says it, in each process that loads some."""
-_THEIRS = ("VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING")
+_FILE = "VLLM_LOGGING_CONFIG_PATH"
 
 
 class EngineLog:
     """Steps aside where the configuration has a logging configuration of its own."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        """Before vLLM's processes start; sets `logging_config` in the arguments."""
+        """To be made before vLLM's processes start."""
         self._folder = tempfile.TemporaryDirectory(prefix="vllm-worker-")
         self._errors = Path(self._folder.name, "errors")
         self._weights = Path(self._folder.name, "weights")
         given = vars(arguments)  # vLLM's parser leaves these out when they are not set
         if given.get("logging_config") or given.get("log_config_file"):
             return
-        if any(os.environ.get(name) for name in _THEIRS):
+        if os.environ.get(_FILE) or os.environ.get("VLLM_CONFIGURE_LOGGING"):
             return
         file = Path(self._folder.name, "logging.json")
         level = given.get("log_level") or vllm.envs.VLLM_LOGGING_LEVEL
-        file.write_text(json.dumps(self._configuration(level)))
-        arguments.logging_config = LoggingConfig(log_level=level, pylogging_config_file=str(file))
+        configuration = self._configuration(level)
+        file.write_text(json.dumps(configuration))
+        os.environ[_FILE] = str(file)  # for the engine's processes
+        logging.config.dictConfig(configuration)
 
     def first_error(self) -> str | None:
         """What went wrong first in any of vLLM's processes, as `ValueError: …`, if it is known."""

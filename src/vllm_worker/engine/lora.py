@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 from vllm.lora.utils import get_adapter_absolute_path
 
 from vllm_worker.errors import StartFailure
@@ -23,7 +22,7 @@ _NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 """PEFT's names for the factors of a layer's change; the layer's own name is transformers'."""
 
 
-def check(adapters: Iterable[LoRAModulePath], model_config: Any) -> None:
+def check(adapters: Iterable[Any], model_config: Any) -> None:
     """Raises StartFailure for the first adapter that is not to be had or does not fit the model.
 
     Downloads those that are repositories. `model_config` is that of transformers; layers that
@@ -57,7 +56,7 @@ def failure(error: ValueError, state: Any) -> StartFailure | None:
     return None
 
 
-def _failure(adapter: LoRAModulePath, why: str) -> StartFailure:
+def _failure(adapter: Any, why: str) -> StartFailure:
     reason = " ".join(why.split())  # in one line
     return StartFailure(f"adapter {adapter.name} ({adapter.path}) cannot be loaded: {reason}")
 

@@ -1,9 +1,9 @@
 """vLLM's outputs and exceptions, translated into the worker's."""
 
-from vllm.entrypoints.serve import create_error_response
 from vllm.outputs import RequestOutput
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
+from vllm_worker.engine.patches.seams import find
 from vllm_worker.engine.protocol import Delta
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, VLLMError
 from vllm_worker.streaming.flow_control import FlowControl
@@ -47,7 +47,7 @@ def translated(error: Exception) -> JobError:
         return EngineDead()
     if isinstance(error, EngineGenerateError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    body = create_error_response(error).model_dump()
+    body = find("create_error_response")(error).model_dump()
     status = int(body["error"]["code"])
     if status == 500:
         return EngineFailure("The engine failed at this job.")

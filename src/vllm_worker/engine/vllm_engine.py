@@ -1,36 +1,43 @@
 """The engine: vLLM's AsyncLLM and, over it, vLLM's own HTTP application."""
 
 import argparse
+import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.engine.async_llm_engine import AsyncLLMEngine
-from vllm.entrypoints.launchers.cli_args import propagate_flash_late_interaction
 from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
-from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from vllm_worker.configuration.catalogue import vllm_version
 from vllm_worker.decoding.structured_output_limits import Limits
 from vllm_worker.engine import application, asgi_client, lora, prompts, warmup
 from vllm_worker.engine.beam_search import BeamSearcher
+from vllm_worker.engine.client import WorkerLLM
 from vllm_worker.engine.log_config import EngineLog
 from vllm_worker.engine.media_connector import guard_media
 from vllm_worker.engine.outputs import deltas, translated, translated_in_mid_answer
-from vllm_worker.engine.patches import beam_search, core_process, table
-from vllm_worker.engine.patches.core_start import run_while_engine_starts
+from vllm_worker.engine.patches import beam_search
+from vllm_worker.engine.patches.apply import apply
+from vllm_worker.engine.patches.core_process import run_when_forked
+from vllm_worker.engine.patches.seams import find, seam, usable
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest, current_request
 from vllm_worker.engine.sampling_params import named, sampling_params
 from vllm_worker.engine.startup_errors import start_failure
 from vllm_worker.errors import BadRequest, ConfigurationError, EngineDead, JobError, VLLMError
 from vllm_worker.jobs.inputs import NativeJob
+from vllm_worker.observability.job_log import error_location
 from vllm_worker.observability.timeline import timeline
+from vllm_worker.streaming.flow_control import FlowGrade
 
+logger = logging.getLogger(__name__)
+
+_SERVER_ERROR = 500
 _CONTEXT = UsageContext.OPENAI_API_SERVER
 
 
@@ -42,9 +49,11 @@ class VLLMEngine:
         arguments: argparse.Namespace,
         limits: Limits | None = None,
         while_starting: Callable[[], object] = lambda: None,
+        flow_control: str = "auto",
     ) -> None:
         """Load the model, which takes its time; `arguments` are those of `vllm serve`, `limits`
-        those on structured outputs. `while_starting` is called in a thread.
+        those on structured outputs, `flow_control` is FLOW_CONTROL. `while_starting` is called in a
+        thread.
 
         Raises ConfigurationError where vLLM finds that values contradict each other or the model,
         StartFailure where the model cannot be had or the engine does not start.
@@ -52,22 +61,27 @@ class VLLMEngine:
         self._arguments = arguments
         self._log = EngineLog(arguments)
         guard_media()
-        table.apply(arguments, limits or Limits())
-        # Nobody outside can reach the application, so it asks for no key, not even VLLM_API_KEY.
-        arguments.api_key = [""]
+        # NUMA_BIND starts processes by a command of its own.
+        grade = apply(flow_control, may_fork=not getattr(arguments, "numa_bind", False))
         config = _vllm_config(arguments)
         lora.check(arguments.lora_modules or (), config.model_config.hf_config)
         timeline.end("configuration")
         self._llm = self._build(config, while_starting)
+        self._llm.limits = limits or Limits()
+        self._llm.flow_grade = grade
+        self._llm.has_connector = any((arguments.kv_transfer_config, arguments.ec_transfer_config))
         self._app: Any = None
         self._generates = False
         self._marked_dead = False
         self._beams = BeamSearcher(self._llm)
 
-    def _build(self, config: VllmConfig, while_starting: Callable[[], object]) -> AsyncLLMEngine:
+    def _build(self, config: VllmConfig, while_starting: Callable[[], object]) -> WorkerLLM:
+        # Several cores are forked one after the other.
+        forks_once = config.parallel_config.data_parallel_size == 1
+        meanwhile = run_when_forked(while_starting) if forks_once else nullcontext()
         try:
-            with run_while_engine_starts(while_starting):
-                llm = AsyncLLMEngine.from_vllm_config(
+            with meanwhile:
+                llm: WorkerLLM = WorkerLLM.from_vllm_config(
                     config,
                     usage_context=_CONTEXT,
                     enable_log_requests=self._arguments.enable_log_requests,
@@ -87,38 +101,72 @@ class VLLMEngine:
     @property
     def unfinished_requests(self) -> int:
         """How many requests the engine holds, waiting or running."""
-        return int(self._llm.get_num_unfinished_requests())
+        return len(self._llm.output_processor.request_states)
 
     async def start(self) -> None:
         """Build vLLM's application, and warm up what jobs use.
 
-        Raises EngineDead if nothing will ever be answered.
+        Raises StartFailure where a job of some kind would fail, or what must be refused is not.
         """
         tasks = await self._llm.get_supported_tasks()
         self._generates = "generate" in tasks
         sent = await warmup.send_requests(self._llm) if self._generates else []
         self._app = await application.build(self._llm, self._arguments, tasks)
-        beam_search.install(self._app.state, self._beams.in_application)
+        if usable("beam_search"):
+            beam_search.install(self._app.state, self._beams.in_application)
         timeline.end("application")
-        if self._generates:
+        try:
             await warmup.answers(sent)
-            arguments, models = self._arguments, self._app.state.openai_serving_models
-            tools = bool(arguments.enable_auto_tool_choice and arguments.tool_call_parser)
-            await warmup.ask_application(self._app, models.base_model_paths[0].name, tools)
-            await warmup.ask_native(self.generate)
-            if self.dead:
-                raise EngineDead
+            await self._warm_up(tasks)
+        except Exception as error:
+            raise EngineDead if self.dead else error from error
         # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
-        freeze_gc_heap()
+        if freeze := find("freeze_gc_heap"):
+            freeze()
+
+    async def _warm_up(self, tasks: Any) -> None:
+        try:
+            await self.ping()
+        except Exception as error:
+            logger.warning("an engine that hangs is not noticed: %s", error_location(error))
+        warmup.media()
+        model, *_ = self._arguments.served_model_name
+        if "embed" in tasks:
+            await warmup.embedding(self, model)
+        if not self._generates or not warmup.takes_text(self._llm.model_config):
+            return
+        await warmup.native(self)
+        await warmup.limits(self)
+        await self._warm_up_streams()
+        tools = bool(self._arguments.enable_auto_tool_choice and self._arguments.tool_call_parser)
+        if reason := await warmup.chats(self, model, tools):
+            logger.info("the model takes no chats: %s", reason)
+        if getattr(self._app.state, "openai_serving_completion", None):
+            await warmup.beam_search(self, model)
+            if not self._beams.asked_by_application:
+                self._beams.asked_by_application = False
+                logger.warning("vLLM %s: %s", vllm_version(), seam("beam_search").lost)
+
+    async def _warm_up_streams(self) -> None:
+        """Take the next grade of flow control where one turns out to have no effect."""
+        grades = list(FlowGrade)
+        for grade in grades[grades.index(self._llm.flow_grade) :]:
+            self._llm.flow_grade = grade
+            if await warmup.stream(self) or grade is FlowGrade.OFF:
+                return
+            note = "vLLM %s: flow control has no effect in grade %s"
+            logger.warning(note, vllm_version(), grade)
 
     async def ping(self) -> None:
-        await self._llm.engine_core.get_supported_tasks_async()
+        await self._llm.is_sleeping()  # asks the core, whatever it answers
 
     def mark_dead(self) -> None:
         self._marked_dead = True
-        self._llm.output_processor.propagate_error(EngineDeadError())
+        if usable("OutputProcessor.propagate_error"):
+            self._llm.output_processor.propagate_error(EngineDeadError())
 
     async def call(self, request: VLLMRequest, context: RequestContext) -> asgi_client.Response:
+        self._beams.check_application(context.decoding)
         if self._llm.vllm_config.structured_outputs_config.reasoning_parser:
             # A parser reads what the model says token by token, as it was made to.
             context = replace(context, flow=None)
@@ -127,6 +175,9 @@ class VLLMEngine:
             self._app, request.method, request.target, request.content, request.headers
         )
         response.translate = translated_in_mid_answer
+        if response.status == _SERVER_ERROR and (error := application.stumbled(self._app, request)):
+            await response.aclose()
+            raise error
         return response
 
     async def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]:
@@ -179,9 +230,8 @@ def _vllm_config(arguments: argparse.Namespace) -> VllmConfig:
     try:
         # The context decides some of vLLM's defaults: those of `vllm serve` are wanted.
         engine_args = AsyncEngineArgs.from_cli_args(arguments)
-        propagate_flash_late_interaction(arguments, engine_args)
-        if not engine_args.numa_bind:  # which starts processes by a command of its own
-            core_process.fork()
+        if propagate := find("propagate_flash_late_interaction"):
+            propagate(arguments, engine_args)
         return engine_args.create_engine_config(_CONTEXT)
     except ValueError as error:
         raise ConfigurationError([_without_links(error)]) from None

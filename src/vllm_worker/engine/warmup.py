@@ -1,30 +1,49 @@
-"""What the first job of each kind would pay for, paid before the first job comes.
+"""A job of each kind before the first one comes: what it would pay for, and proof that it works.
 
-Nothing here fails a start: a model without a chat template, say, has no chats to warm up.
+The jobs go the way of real ones. What the worker must refuse is asked for once as well, so that no
+worker is ready whose jobs would all fail, or whose protections no longer hold.
 """
 
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import Any, Protocol
 
-from vllm.engine.async_llm_engine import AsyncLLMEngine
+from vllm.multimodal.media.connector import MEDIA_CONNECTOR_REGISTRY
 from vllm.renderers import TokenizeParams
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
-from vllm.v1.engine.output_processor import RequestOutputCollector
 
+from vllm_worker.decoding.parameters import DecodingParams
+from vllm_worker.decoding.structured_output_limits import MOST_STOPS
 from vllm_worker.engine import asgi_client
+from vllm_worker.engine.media_connector import NAME
 from vllm_worker.engine.prompts import render_text
-from vllm_worker.engine.protocol import Delta, RequestContext
+from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest
+from vllm_worker.errors import JobError, StartFailure
 from vllm_worker.jobs.inputs import NativeJob
+from vllm_worker.streaming.flow_control import FlowControl
 
 _TOKENS = 2
+_STREAMED_TOKENS = 6
 _SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": _SCHEMA}}
 _TOOL = {"type": "function", "function": {"name": "greet", "parameters": _SCHEMA}}
+_CHAT = "/v1/chat/completions"
+_CHAT_BODY = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": _TOKENS}
+_SERVER_ERROR = 500
+_LEAST_CONTEXT = 32
+"""Tokens. Less is no use to anybody, but may be set."""
 
 
-async def send_requests(llm: AsyncLLMEngine) -> list[RequestOutputCollector]:
+class Generating(Protocol):
+    """What of the engine is warmed up: the ways that jobs take."""
+
+    def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]: ...
+
+    async def call(self, request: VLLMRequest, context: RequestContext) -> asgi_client.Response: ...
+
+
+async def send_requests(llm: Any) -> list[Any]:
     """Send requests for which the engine's processes compile or load something.
 
     That takes its time there, while this process does something else; `answers` waits for it.
@@ -37,49 +56,143 @@ async def send_requests(llm: AsyncLLMEngine) -> list[RequestOutputCollector]:
             structured_outputs=structured,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        with suppress(Exception):
+        with suppress(Exception):  # the jobs below say what is wrong
             lengths = TokenizeParams(max_total_tokens=llm.model_config.max_model_len)
             prompt = await render_text(llm, "Hello", lengths)
             sent.append(await llm.add_request(f"warm-up-{number}", prompt, params))
     return sent
 
 
-async def answers(sent: list[RequestOutputCollector]) -> None:
+async def answers(sent: list[Any]) -> None:
     """Return when all are answered."""
     for output in sent:
         with suppress(Exception):
             await output.get()
 
 
-async def ask_application(app: Any, model: str, tools: bool) -> None:
-    """Send a chat of each kind: what parses, renders and answers it is made at its first use."""
-    for chat in _chats(model, tools):
-        body = json.dumps(chat).encode()
-        headers = {"content-type": "application/json"}
-        with suppress(Exception):
-            answer = await asgi_client.request(app, "POST", "/v1/chat/completions", body, headers)
-            async with aclosing(answer):
-                await answer.read()
+def takes_text(config: Any) -> bool:
+    """Whether the jobs below suit the model with this configuration of vLLM's."""
+    fits = config.max_model_len >= _LEAST_CONTEXT
+    return bool(fits and not config.is_encoder_decoder and not config.skip_tokenizer_init)
 
 
-async def ask_native(
-    generate: Callable[[NativeJob, RequestContext], AsyncGenerator[Delta]],
-) -> None:
-    """Answer a native job."""
-    job = NativeJob(prompt="Hello", sampling_params={"max_tokens": 1})
-    with suppress(Exception):
-        async with aclosing(generate(job, RequestContext("warm-up"))) as answer:
-            async for _ in answer:
-                pass
+async def embedding(engine: Generating, model: str) -> None:
+    """Raises StartFailure when a text cannot be embedded."""
+    body = {"model": model, "input": "Hello"}
+    status, text = await _call(engine, body, RequestContext("warm-up"), "/v1/embeddings")
+    if status >= _SERVER_ERROR:
+        raise _failure("an embedding", f"status {status}, {text}")
+
+
+async def native(engine: Generating) -> None:
+    """Raises StartFailure when a native job fails."""
+    deltas = await _generate(engine, {"max_tokens": _TOKENS, "ignore_eos": True})
+    if sum(delta.tokens for delta in deltas) != _TOKENS:
+        raise _failure("a native job", "it has not as many tokens as were asked for")
+
+
+async def stream(engine: Generating) -> bool:
+    """Whether the engine buffered the tokens of a native stream until they were wanted.
+
+    Raises StartFailure when the stream fails.
+    """
+    flow = FlowControl(0, largest_chunk=_STREAMED_TOKENS, by_token=True)
+    flow.request(_STREAMED_TOKENS)
+    parameters = {"max_tokens": _STREAMED_TOKENS, "ignore_eos": True}
+    deltas = await _generate(engine, parameters, stream=True, flow=flow)
+    if sum(delta.tokens for delta in deltas) != _STREAMED_TOKENS:
+        raise _failure("a native stream", "tokens are missing")
+    return flow.connected and len(deltas) < _STREAMED_TOKENS
+
+
+async def limits(engine: Generating) -> None:
+    """Raises StartFailure when a request that is over a limit is not refused."""
+    stops = [f"{number}" for number in range(MOST_STOPS + 1)]
+    try:
+        job = NativeJob(prompt="Hello", sampling_params={"stop": stops, "max_tokens": 1})
+        await _read(engine.generate(job, RequestContext("warm-up")))
+    except JobError as error:
+        if "stop" in error.message and error.code < _SERVER_ERROR:
+            return
+    raise _failure("the limits on requests", f"{len(stops)} stop strings were not refused")
+
+
+def media() -> None:
+    """Raises StartFailure when the connector that vLLM loads would fetch from this machine."""
+    try:
+        MEDIA_CONNECTOR_REGISTRY.load(NAME).load_from_url("http://127.0.0.1:9/", None)
+    except ValueError:
+        return
+    except Exception as error:
+        raise _failure("the guard of media URLs", f"{type(error).__name__}: {error}") from error
+    raise _failure("the guard of media URLs", "an address of this machine was not refused")
+
+
+async def chats(engine: Generating, model: str, tools: bool) -> str | None:
+    """A chat of each kind: what parses, renders and answers it is made at its first use.
+
+    Returns why the model takes no chats, such as for want of a template. Raises StartFailure when
+    they fail for another reason.
+    """
+    for body in _chats(model, tools):
+        context = RequestContext("warm-up", flow=FlowControl(0))
+        status, text = await _call(engine, body, context)
+        if status >= _SERVER_ERROR:
+            raise _failure("a chat", f"status {status}, {text}")
+        if status != 200:
+            return text
+    return None
+
+
+async def beam_search(engine: Generating, model: str) -> None:
+    """A beam search on OpenAI's routes."""
+    decoding = DecodingParams(n=2, use_beam_search=True)
+    body = {"model": model, "prompt": "Hello", "max_tokens": 1, "n": 2, "use_beam_search": True}
+    await _call(engine, body, RequestContext("warm-up", decoding=decoding), "/v1/completions")
+
+
+async def _generate(
+    engine: Generating,
+    parameters: dict[str, Any],
+    stream: bool = False,
+    flow: FlowControl | None = None,
+) -> list[Delta]:
+    job = NativeJob(prompt="Hello", sampling_params=parameters, stream=stream)
+    try:
+        return await _read(engine.generate(job, RequestContext("warm-up", flow=flow)))
+    except JobError as error:
+        cause = error.__cause__
+        reason = f"{type(cause).__name__}: {cause}" if cause else error.message
+        raise _failure("a native job", reason) from error
+
+
+async def _read(deltas: AsyncGenerator[Delta]) -> list[Delta]:
+    async with aclosing(deltas):
+        return [delta async for delta in deltas]
+
+
+async def _call(
+    engine: Generating, body: dict[str, Any], context: RequestContext, route: str = _CHAT
+) -> tuple[int, str]:
+    headers = {"content-type": "application/json"}
+    request = VLLMRequest("POST", route, json.dumps(body).encode(), headers)
+    try:
+        answer = await engine.call(request, context)
+        async with aclosing(answer):
+            text = (await answer.read()).decode()
+    except Exception as error:
+        return _SERVER_ERROR, f"{type(error).__name__}: {error}"
+    if 'data: {"error"' in text:
+        return _SERVER_ERROR, text
+    return answer.status, text
+
+
+def _failure(what: str, why: str) -> StartFailure:
+    return StartFailure(f"the worker is not ready: {what} failed at the warm-up: {why}")
 
 
 def _chats(model: str, tools: bool) -> Iterator[dict[str, Any]]:
-    chat = {
-        "model": model,
-        "messages": [{"role": "user", "content": "Hello"}],
-        "max_tokens": _TOKENS,
-        "stream": True,
-    }
+    chat = _CHAT_BODY | {"model": model, "stream": True}
     yield chat
     yield chat | {"stream": False, "response_format": _FORMAT, "logprobs": True}
     if tools:

@@ -6,7 +6,7 @@ from typing import Any
 
 from vllm_worker.errors import BadRequest
 
-_MOST_LEVELS = 500
+_MOST_LEVELS = 950
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _NUMBER = "is an integer that does not fit in 64 bits"
 _TEXT = "has an unpaired surrogate, which is not valid text"

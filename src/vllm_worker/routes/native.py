@@ -28,11 +28,12 @@ async def answer(
     parameters = with_current_names(parameters, SAMPLING_PREFIX)
     job = job.model_copy(update={"sampling_params": parameters})
     decoding = read_decoding_params(parameters, job.stream, SAMPLING_PREFIX)
-    flow = FlowControl(settings.max_delay, by_token=True)
+    schedule = schedule_of(job, settings.schedule)
+    flow = FlowControl(settings.max_delay, schedule.maximum, by_token=True)
     deltas = engine.generate(job, replace(context, decoding=decoding, flow=flow))
     progress = _Progress(job)
     if job.stream:
-        async for chunk in in_chunks(deltas, schedule_of(job, settings.schedule), flow):
+        async for chunk in in_chunks(deltas, schedule, flow):
             yield progress.output(chunk)
     else:
         async with aclosing(deltas):

@@ -36,7 +36,7 @@ async def answer(
     gets first.
     """
     prepared = await prepare(job, route, context.request_id, settings)
-    flow = FlowControl(settings.max_delay)
+    flow = FlowControl(settings.max_delay, settings.schedule.maximum)
     context = replace(
         context, decoding=prepared.decoding, flow=flow if prepared.can_buffer else None
     )

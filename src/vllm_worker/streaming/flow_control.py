@@ -6,6 +6,20 @@ output. Handled one by one, they would cost more than all else that this process
 
 import asyncio
 from collections.abc import Callable
+from enum import StrEnum
+
+
+class FlowGrade(StrEnum):
+    """Where the tokens of a stream are buffered, the cheapest place first."""
+
+    STATE = "state"
+    """In vLLM's state of the request, before an output is made."""
+    COLLECTOR = "collector"
+    """On their way from there to vLLM's application, in outputs that are merged."""
+    INTERVAL = "interval"
+    """By vLLM's own stream_interval: no small first chunks, and no limit in time."""
+    OFF = "off"
+    """After vLLM's application, token by token."""
 
 
 class FlowControl:
@@ -15,11 +29,12 @@ class FlowControl:
     buffers tokens reports them: the engine once it has connected, the reader itself otherwise.
     """
 
-    def __init__(self, max_delay: float, by_token: bool = False) -> None:
-        """`max_delay` is in seconds; 0 stands for no limit. With `by_token` the engine keeps the
-        text of each token for the reader.
+    def __init__(self, max_delay: float, largest_chunk: int = 1, by_token: bool = False) -> None:
+        """`max_delay` is in seconds; 0 stands for no limit. `largest_chunk` is in tokens. With
+        `by_token` the engine keeps the text of each token for the reader.
         """
         self.max_delay = max_delay
+        self.largest_chunk = largest_chunk
         self.by_token = by_token
         self.connected = False
         """Whether an engine buffers this stream's tokens, or did so until the stream's end."""

@@ -306,7 +306,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "unable to parse string as an integer.",
     ),
     ({"VLLM_EXTRA_ARGS": "--x 'y"}, "VLLM_EXTRA_ARGS: No closing quotation."),
-    ({"VLLM_EXTRA_ARGS": "--nope=1"}, "VLLM_EXTRA_ARGS: vLLM 0.32 has no option --nope."),
+    ({"VLLM_EXTRA_ARGS": "--nope=1"}, "VLLM_EXTRA_ARGS: vLLM 0.32.0 has no option --nope."),
     (
         {"VLLM_EXTRA_ARGS": "--hf-token hf_secret"},
         "VLLM_EXTRA_ARGS: --hf-token cannot be set: "
@@ -350,7 +350,7 @@ def test_a_mistake_is_named(environ: dict[str, str], line: str) -> None:
 def test_a_file_with_a_wrong_option_names_the_option(tmp_path: Path) -> None:
     file = write(tmp_path, "vllm.yaml", "seeed: 2\nport: 80")
     first, second = problems(VLLM_CONFIG_FILE=file)
-    assert first == "VLLM_CONFIG_FILE: seeed cannot be set: vLLM 0.32 has no such option."
+    assert first == "VLLM_CONFIG_FILE: seeed cannot be set: vLLM 0.32.0 has no such option."
     assert second == "VLLM_CONFIG_FILE: port cannot be set: the worker runs no HTTP server."
 
 

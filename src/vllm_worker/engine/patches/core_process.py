@@ -1,27 +1,30 @@
-"""How the process of the engine's core begins and ends."""
+"""How the process of the engine's core begins and ends, and what this one does meanwhile."""
 
 import multiprocessing
 import os
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from vllm.platforms import current_platform
-from vllm.v1.engine import utils
-from vllm.v1.engine.core import EngineCoreProc
+from vllm.v1.engine import core, utils
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
-_run_core = EngineCoreProc.run_engine_core
+_run_core = getattr(core.EngineCoreProc, "run_engine_core", None)
 
 
 def end_without_traceback() -> None:
     """Have the core end without a traceback on its standard error, which may quote a client."""
-    EngineCoreProc.run_engine_core = staticmethod(run_core)
+    core.EngineCoreProc.run_engine_core = staticmethod(run_core)
 
 
 def run_core(*arguments: Any, **named: Any) -> None:
     """The core's process. vLLM has logged what it raises; multiprocessing would write all of it."""
+    assert _run_core
     try:
         _run_core(*arguments, **named)
     except Exception:
@@ -37,3 +40,33 @@ def fork() -> None:
     """
     if current_platform.is_cpu() and not os.environ.get(_METHOD):
         utils.get_mp_context = partial(multiprocessing.get_context, "fork")
+
+
+@contextmanager
+def run_when_forked(call: Callable[[], object]) -> Iterator[None]:
+    """Run `call` in a thread as soon as the block has forked a process, and wait for its end.
+
+    Not before: a process that is forked while another thread holds a lock may wait for that lock
+    forever. So the block must fork no second one. Where it forks none, `call` is not called.
+    """
+    thread = threading.Thread(target=_call, args=[call], daemon=True, name="while engine starts")
+    armed = True
+
+    def start() -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            thread.start()
+
+    os.register_at_fork(after_in_parent=start)  # for good: there is no way to take it back
+    try:
+        yield
+    finally:
+        armed = False
+    if thread.ident:
+        thread.join()
+
+
+def _call(call: Callable[[], object]) -> None:
+    with suppress(Exception):  # who needs it calls it again, and says what is wrong
+        call()

@@ -5,44 +5,39 @@ vLLM's own `stream_interval` has one fixed interval, and no limit in time.
 """
 
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind
-from vllm.v1.engine import EngineCoreRequest, FinishReason, output_processor
-from vllm.v1.engine.async_llm import InputStreamError
+from vllm.v1.engine import output_processor
 from vllm.v1.engine.output_processor import RequestState
 
-from vllm_worker.engine.patches.structured_outputs import nothing_fits
 from vllm_worker.engine.protocol import RequestContext, current_request
 from vllm_worker.streaming.flow_control import FlowControl
 
 
-def install(has_connector: bool) -> None:
-    """Have vLLM use `BufferingState`.
-
-    With `has_connector` the engine gets caches from elsewhere, which may fail.
-    """
-    BufferingState.has_connector = has_connector
+def install() -> None:
+    """Have vLLM use `BufferingState`."""
     output_processor.RequestState = BufferingState
+
+
+def uninstall() -> None:
+    """Have vLLM use its own class again."""
+    output_processor.RequestState = RequestState
 
 
 class BufferingState(RequestState):  # type: ignore[misc]
     """A request's state. Without flow control it is vLLM's own."""
 
-    has_connector: ClassVar[bool]
-
     @classmethod
     def from_new_request(cls, *arguments: Any, **named: Any) -> "BufferingState":
         state: BufferingState = super().from_new_request(*arguments, **named)
-        state._structured = _is_structured(named["request"]) and not cls.has_connector
         if context := current_request.get():
             state._join(context)
         return state
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._structured = False
         self._context = RequestContext("")
         self._flow: FlowControl | None = None
         self._token_ids: list[int] = []  # that are buffered
@@ -77,10 +72,6 @@ class BufferingState(RequestState):  # type: ignore[misc]
     ) -> Any:
         if self._context.usage:
             self._context.usage.count_output(len(new_token_ids))
-        if self._structured and finish_reason == FinishReason.ERROR and self.queue is not None:
-            # In the one wrapping with which vLLM ends the request's other choices as well.
-            self.queue.put(InputStreamError(nothing_fits()))
-            return None
         if self._flow is None:
             return super().make_request_output(
                 new_token_ids, pooling_output, finish_reason, *arguments, **named
@@ -119,11 +110,3 @@ class BufferingState(RequestState):  # type: ignore[misc]
         ends = [min(text_end, end) for text_end in self._text_ends[:-1]]
         self._text_ends = []
         return [text[a - start : b - start] for a, b in pairwise([start, *ends, end])]
-
-
-def _is_structured(request: EngineCoreRequest) -> bool:
-    """Whether the engine can only give up on the request because of its structured output; it
-    gives up on media, too.
-    """
-    params = request.sampling_params
-    return bool(params and params.structured_outputs and not request.mm_features)
