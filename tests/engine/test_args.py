@@ -172,6 +172,7 @@ def found(variable: Variable, text: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("variable", vllm_variables(), ids=lambda variable: variable.name)
+@pytest.mark.snapshot
 def test_an_option_of_vllm_is_set_by_its_variable(
     variable: Variable, parser: argparse.ArgumentParser
 ) -> None:

@@ -26,5 +26,5 @@ async def test_what_is_wrong_is_said_and_a_good_job_is_answered(
             assert error.keys() == {"message", "type", "param", "code"}
             assert (error["code"], case.says in error["message"]) == (case.code, True), error
             assert "Traceback" not in error["message"]
-        assert (await ask(engine, NATIVE, max_tokens=2)).tokens == 2
+        assert (await ask(engine, NATIVE, max_tokens=2, ignore_eos=True)).tokens == 2
         assert engine.unfinished_requests == 0

@@ -174,6 +174,7 @@ async def test_other_routes_do_not_drop_them_silently(
     assert error["param"] == name.replace("guided_regex", "structured_outputs")
 
 
+@pytest.mark.snapshot
 def test_every_parameter_of_sampling_is_weighed_for_beams() -> None:
     """What vLLM samples by and its beam search does not: a new one must be decided on."""
     requests = ChatCompletionRequest.model_fields.keys() | CompletionRequest.model_fields.keys()

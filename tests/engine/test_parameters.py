@@ -314,3 +314,11 @@ async def spaces_between_special_tokens(ask: Ask) -> None:
 @check
 async def user(ask: Ask) -> None:
     assert (await ask(user="somebody", **GREEDY)).text == (await ask(**GREEDY)).text
+
+
+@pytest.mark.snapshot
+async def test_a_stop_token_that_the_model_does_not_have_is_refused(engine: VLLMEngine) -> None:
+    """Older releases of vLLM take it, and never stop there."""
+    with pytest.raises(Refused) as refused:
+        await ask(engine, NATIVE, stop_token_ids=[1_000_000])
+    assert "stop_token_ids" in refused.value.error["message"]

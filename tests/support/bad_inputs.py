@@ -217,7 +217,6 @@ _FORMS = [
         "largest growth", {"prompt": "x", "stream": True, "batch_size_growth_factor": 1e308}, None
     ),
     Case("a token that no model has", completion(prompt=[VOCABULARY]), "out of vocabulary"),
-    Case("a stop that no model has", native(stop_token_ids=[VOCABULARY]), "stop_token_ids"),
 ]
 
 # Routes, methods, headers

@@ -47,12 +47,11 @@ class BeamSearcher:
             beam_width=sampling.n,
             max_tokens=room if sampling.max_tokens is None else min(sampling.max_tokens, room),
             ignore_eos=sampling.ignore_eos,
-            **_if_known("skip_special_tokens", sampling.skip_special_tokens),
         )
 
     async def search(
         self, prompt: Any, request_id: str, params: BeamSearchParams, decoding: DecodingParams,
-        **request: Any,
+        skip_special_tokens: bool = True, **request: Any,
     ) -> AsyncGenerator[RequestOutput]:  # fmt: skip
         """One output with the best `params.beam_width` beams.
 
@@ -93,7 +92,7 @@ class BeamSearcher:
             prompt_token_ids=prompt_tokens,
             prompt_logprobs=None,
             outputs=[
-                self._output(i, beam, getattr(params, "skip_special_tokens", True))
+                self._output(i, beam, skip_special_tokens)
                 for i, beam in enumerate(beams[: params.beam_width])
             ],
             finished=True,
@@ -107,7 +106,9 @@ class BeamSearcher:
         request |= zip(("lora_request", "trace_headers"), rest, strict=False)
         context = current_request.get()
         decoding = context.decoding if context else DEFAULT
-        return self.search(prompt, request_id, params, decoding, **request)
+        # Older releases have no such field.
+        skip_special_tokens = getattr(params, "skip_special_tokens", True)
+        return self.search(prompt, request_id, params, decoding, skip_special_tokens, **request)
 
     async def _step(
         self, prompt: Any, params: SamplingParams, request_id: str, request: dict[str, Any]
@@ -154,11 +155,6 @@ class BeamSearcher:
             logprobs=list(beam.steps[: len(tokens)]),
             finish_reason="stop" if beam.ended else "length",
         )
-
-
-def _if_known(name: str, value: Any) -> dict[str, Any]:
-    """A field of BeamSearchParams that older releases do not have."""
-    return {name: value} if name in BeamSearchParams.__struct_fields__ else {}
 
 
 def _decoder(prompt: Any) -> Any:

@@ -199,9 +199,13 @@ class VLLMEngine:
         adapter = await self._adapter(job.model)
         prompt = await prompts.render(self._llm, self._app.state, job)
         if context.decoding.use_beam_search:
-            beam_params = self._beams.params(params, prompt)
             return self._beams.search(
-                prompt, context.request_id, beam_params, context.decoding, lora_request=adapter
+                prompt,
+                context.request_id,
+                self._beams.params(params, prompt),
+                context.decoding,
+                params.skip_special_tokens,
+                lora_request=adapter,
             )
         generated: AsyncGenerator[Any] = self._llm.generate(
             prompt, params, context.request_id, lora_request=adapter

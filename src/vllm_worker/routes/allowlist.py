@@ -62,6 +62,7 @@ REFUSED = {
         "/v1/completions/render", "/v1/completions/derender", "/v1/messages/render",
         "/v1/responses/render", "/v1/systemone",
     ],
+    "has not been tried with this worker": ["/v1/decisions"],
     "is another name for routes that a job can name itself": ["/invocations"],
     "needs a connection that stays open": ["/v1/realtime"],
 }  # fmt: skip
