@@ -4,12 +4,16 @@
 #   cpu     for machines without a GPU             docker build --target cpu -t vllm-worker:cpu .
 #   baked   with a model inside, on either         docker build --target baked --build-arg MODEL_NAME=… .
 #
+# On another vLLM: --build-arg VLLM_VERSION=…, for `cpu` one of builder/requirements/versions.
+#
 # The gated or private model of a baked image is downloaded with a secret that stays in no layer:
 #   docker build --target baked --secret id=HF_TOKEN --build-arg MODEL_NAME=… .
 # A model in a local folder:
 #   docker build --target baked --build-context model=./folder --build-arg MODEL_NAME=/models/local .
 
-ARG VLLM_VERSION=0.32.0
+# The versions here are written by `make generate`, from builder/requirements/{cuda,cpu}.in.
+ARG VLLM_VERSION=0.33.0
+# Without a suffix, vLLM's tags are its builds for CUDA 13.
 ARG BASE_IMAGE=vllm/vllm-openai:v${VLLM_VERSION}
 ARG CPU_BASE_IMAGE=python:3.12-slim-bookworm
 ARG BAKE_ON=gpu
@@ -25,9 +29,11 @@ WORKDIR /worker
 COPY pyproject.toml ./
 COPY builder/set_up.py builder/
 COPY builder/requirements builder/requirements
+# The build ends with a sentence when this is a version that is not known to have a CPU build.
+ARG VLLM_VERSION=0.32.0
 # With the system's certificates, for builds behind a proxy that has its own.
 RUN --mount=type=bind,from=wheels,target=/wheels \
-    UV_SYSTEM_CERTS=1 PIP_FIND_LINKS=/wheels python3 builder/set_up.py --build cpu --packages-only
+    UV_SYSTEM_CERTS=1 PIP_FIND_LINKS=/wheels python3 builder/set_up.py --build cpu --packages-only --vllm "$VLLM_VERSION"
 
 
 FROM ${CPU_BASE_IMAGE} AS cpu

@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+VLLM ?= all
 
-.PHONY: serve test test-fast soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.PHONY: serve test test-fast test-vllm soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
 	@exec $(BIN)/python handler.py
@@ -13,6 +14,9 @@ test: set-up             ## every test, on the real engine (several minutes)
 
 test-fast: set-up        ## the tests that need no engine (seconds)
 	$(BIN)/pytest tests/unit
+
+test-vllm: set-up        ## the worker with another vLLM: VLLM=0.31.0, all (hours) or newest; SDK=newest likewise
+	$(PYTHON) -m builder.vllm_versions $(VLLM) $(if $(filter newest,$(SDK)),--newest-sdk)
 
 soak: set-up             ## 10,000 jobs in a random mix, of which nothing may be left (some ten minutes)
 	$(BIN)/python -m tests.soak
@@ -50,9 +54,10 @@ format: set-up           ## format, and mend what lint can mend
 
 lock:                    ## resolve the pinned requirements anew
 	$(PYTHON) builder/set_up.py --lock
+	$(PYTHON) -m builder.vllm_versions all --only-lock
 
 clean:                   ## remove what set-up and tools made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm-* .vllm-wheels .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up:

