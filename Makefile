@@ -4,16 +4,30 @@ PYTHON ?= python3
 BIN := .venv/bin
 VLLM ?= all
 
-.PHONY: serve test test-fast test-vllm soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.DEFAULT_GOAL := help
 
-serve: set-up            ## run the worker with the local endpoint on http://127.0.0.1:8000
+.PHONY: help serve test test-fast test-vllm soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+
+test-fast: set-up        ## run the tests that need no engine (seconds)
+	$(BIN)/pytest tests/unit
+
+check: set-up            ## check format, lint, types and generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m builder.generate --check
+
+test: set-up             ## run every test on the real engine, with coverage (some 20 minutes)
+	@rm -rf .coverage && mkdir .coverage
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+serve: set-up            ## serve on http://127.0.0.1:8000 with a local endpoint
 	@exec $(BIN)/python handler.py
 
-test: set-up             ## every test, on the real engine (several minutes)
-	$(BIN)/pytest
-
-test-fast: set-up        ## the tests that need no engine (seconds)
-	$(BIN)/pytest tests/unit
+help:                    ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 test-vllm: set-up        ## the worker with another vLLM: VLLM=0.31.0, all (hours) or newest; SDK=newest likewise
 	$(PYTHON) -m builder.vllm_versions $(VLLM) $(if $(filter newest,$(SDK)),--newest-sdk)
@@ -29,12 +43,6 @@ test-image: set-up       ## build the CPU images for real, run and search them (
 
 fuzz: set-up             ## five minutes of random input against the real engine
 	$(BIN)/python -m tests.fuzz
-
-check: set-up            ## format, lint, types, generated files
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m builder.generate --check
 
 bench: set-up            ## the bare engine, vLLM's server, a proxy and this worker, three rounds
 	$(BIN)/python -m benchmarks

@@ -82,7 +82,7 @@ async def run(starts: int) -> ColdStarts:
 async def start_ours(
     logs: Path, environment: Mapping[str, str] = _NOTHING, jobs: bool = False
 ) -> Start:
-    return await _start("ours", ["handler.py"], environment, logs, jobs)
+    return await _start("ours", ["handler.py"], dict(environment), logs, jobs)
 
 
 async def start_proxy(logs: Path) -> Start:
@@ -105,7 +105,7 @@ async def _start_compiled(logs: Path, volume: str) -> float:
 
 
 async def _start(
-    name: str, command: list[str], environment: Mapping[str, str], logs: Path, jobs: bool
+    name: str, command: list[str], environment: dict[str, str], logs: Path, jobs: bool
 ) -> Start:
     """Starts a worker, gives it its first jobs if `jobs` says so, and ends it."""
     log = logs / f"{name}.log"
@@ -138,7 +138,7 @@ async def _first_job(platform: Platform, kind: str) -> FirstJob:
 def _job_input(kind: str) -> dict[str, Any]:
     if kind == "native":
         return {"prompt": "RunPod is", "sampling_params": _SAMPLING}
-    more: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "chat": {},
         "tools": {
             "tools": [{"type": "function", "function": {"name": "look_up", "parameters": _SCHEMA}}]
@@ -150,9 +150,9 @@ def _job_input(kind: str) -> dict[str, Any]:
             }
         },
         "log-probabilities": {"logprobs": True, "top_logprobs": 3},
-    }[kind]
+    }
     chat = {"model": "demo", "messages": [{"role": "user", "content": "What is RunPod?"}]}
-    return {"openai_route": "/v1/chat/completions", "openai_input": chat | _SAMPLING | more}
+    return {"openai_route": "/v1/chat/completions", "openai_input": chat | _SAMPLING | kinds[kind]}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import uvloop
 
 
-async def stream(llm, number: int, tokens: int, asked: Any) -> dict[str, float | list[float]]:
+async def stream(llm: Any, number: int, tokens: int, asked: Any) -> dict[str, float | list[float]]:
     from vllm.renderers import TokenizeParams
     from vllm.renderers.inputs.preprocess import parse_model_prompt
     from vllm.sampling_params import RequestOutputKind, SamplingParams
@@ -35,13 +35,13 @@ async def stream(llm, number: int, tokens: int, asked: Any) -> dict[str, float |
     return {"begun": begun, "chunks": chunks, "ended": time.perf_counter()}
 
 
-def as_text(llm, messages: list[dict[str, str]]) -> str:
+def as_text(llm: Any, messages: list[dict[str, str]]) -> str:
     """A chat under the model's template."""
     tokenizer = llm.renderer.get_tokenizer()
     return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
 
-async def main(llm) -> None:
+async def main(llm: Any) -> None:
     loop = asyncio.get_running_loop()
     sys.stdout.write("ready\n")
     sys.stdout.flush()

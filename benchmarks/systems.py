@@ -125,8 +125,8 @@ async def raw(logs: Path) -> AsyncIterator[list[System]]:
             assert process.stdin
             assert process.stdout
             asked = case.body.get("messages") or case.body["prompt"]
-            line = json.dumps([case.streams, case.tokens, asked])
-            process.stdin.write(f"{line}\n".encode())
+            order = json.dumps([case.streams, case.tokens, asked])
+            process.stdin.write(f"{order}\n".encode())
             while not (line := await process.stdout.readline()).startswith(b"["):
                 assert line, "the bare engine ended"
             return [Answer(**answer) for answer in json.loads(line)]
@@ -195,7 +195,7 @@ async def ours(
         python_process(
             "ours",
             ["-m", "benchmarks.watched_handler"],
-            platform.environment | _watched("ours", logs) | environment,
+            {**platform.environment, **_watched("ours", logs), **environment},
             logs,
         ) as worker,
     ):
@@ -218,7 +218,7 @@ def _queued(name: str, roots: list[psutil.Process], platform: Platform, logs: Pa
 
 @asynccontextmanager
 async def python_process(
-    name: str, command: list[str], environment: Mapping[str, str], logs: Path, pipe: bool = False
+    name: str, command: list[str], environment: dict[str, str], logs: Path, pipe: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python process that ends with the block; what it says goes to a file in `logs`."""
     with (logs / f"{name}.log").open("ab") as log:

@@ -15,5 +15,5 @@ if __name__ == "__main__":
         _watching.append(asyncio.create_task(watch()))
         await _start(worker)
 
-    Worker.start = start_watched  # type: ignore[method-assign]
+    setattr(Worker, "start", start_watched)  # noqa: B010
     runpy.run_path(str(Path(__file__).parents[1] / "handler.py"), run_name="__main__")

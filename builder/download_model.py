@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -43,7 +44,7 @@ def main(environ: Mapping[str, str]) -> None:
         say("no MODEL_NAME on the Hub is given: nothing to download")
         return
     token = SECRET.read_text().strip() if SECRET.exists() else environ.get("HF_TOKEN")
-    access = {"token": token or None, "endpoint": environ.get("HF_ENDPOINT")}
+    access: dict[str, Any] = {"token": token or None, "endpoint": environ.get("HF_ENDPOINT")}
     download(name, environ.get("MODEL_REVISION") or None, folder, **access)
     tokenizer = environ.get("TOKENIZER_NAME") or name
     if tokenizer != name and not Path(tokenizer).exists():

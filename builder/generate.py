@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,18 @@ def dockerfile() -> str:
     return before + stage + _with_value(argument, CPU_VLLM_VERSION, after)
 
 
+def project_version() -> str:
+    """That of the worker, which is written in pyproject.toml."""
+    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return version
+
+
 def bake() -> str:
     """docker-bake.hcl, likewise."""
     text = (ROOT / "docker-bake.hcl").read_text()
     gpu, cpu = f'"{VLLM_VERSION}"', f'"{CPU_VLLM_VERSION}"'
     defaults = {
+        "VERSION": f'"{project_version()}"',
         "VLLM_VERSION": gpu,
         "CPU_VLLM_VERSION": f"VLLM_VERSION == {gpu} ? {cpu} : VLLM_VERSION",
     }

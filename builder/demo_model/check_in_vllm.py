@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reading import load
-from report import WEATHER
-from train import OUTPUT
 from vllm import LLM, SamplingParams
+
+from builder.demo_model.reading import load
+from builder.demo_model.report import WEATHER
+from builder.demo_model.train import OUTPUT
 
 PROMPTS = ["RunPod is", "vLLM is", "The worker streams", "Hello, my name is", "What is vLLM?"]
 GREEDY = SamplingParams(temperature=0, max_tokens=400)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from questions import UnknownQuestions, paraphrase, roughen
-from reading import Corpus, Entry, normal
-from tools import Message, ToolConversations
+from builder.demo_model.questions import UnknownQuestions, paraphrase, roughen
+from builder.demo_model.reading import Corpus, Entry, normal
+from builder.demo_model.tools import Message, ToolConversations
 
 THANKS = ("Thanks", "Thank you", "Thanks!", "thank you", "Thanks a lot!", "Great, thanks")
 MORE = ("Tell me more.", "Tell me more about it.", "Tell me more", "Can you explain more?", "More")

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from random import Random
 
 import torch
-from conversations import Conversations, Shares
-from copying import build_in
-from tokens import CONTEXT, Encoded, encode
 from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from builder.demo_model.conversations import Conversations, Shares
+from builder.demo_model.copying import build_in
+from builder.demo_model.tokens import CONTEXT, Encoded, encode
 
 BATCH_TOKENS = 4096
 # Samples of similar length share a batch; they are sorted within groups of this many batches.

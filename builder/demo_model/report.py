@@ -10,10 +10,11 @@ from random import Random
 from typing import Any
 
 import torch
-from conversations import Conversations
-from reading import Corpus, normal
-from tools import Message
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from builder.demo_model.conversations import Conversations
+from builder.demo_model.reading import Corpus, normal
+from builder.demo_model.tools import Message
 
 LONGEST = 400
 NEAR = 0.95
@@ -150,7 +151,10 @@ def show_samples(examiner: Examiner) -> None:
     for text, more in zip(texts, examiner.complete(texts), strict=True):
         print(f"{text}|{more}")
     for city in ("Paris", "Berlin", "Timbuktu"):
-        question = {"role": "user", "content": f"What's the weather like in {city} today?"}
+        question: dict[str, Any] = {
+            "role": "user",
+            "content": f"What's the weather like in {city} today?",
+        }
         call = {"name": "get_weather", "arguments": {"location": city}}
         called = {"role": "assistant", "tool_calls": [{"type": "function", "function": call}]}
         result = {"role": "tool", "content": json.dumps({"temperature": 18, "condition": "sunny"})}

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from conversations import Sample
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from builder.demo_model.conversations import Sample
 
 VOCABULARY = 2048
 CONTEXT = 2048

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from reading import Corpus
+from builder.demo_model.reading import Corpus
 
 Message = dict[str, Any]
 Example = tuple[list[Message], list[dict[str, Any]]]

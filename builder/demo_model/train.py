@@ -13,12 +13,13 @@ from pathlib import Path
 from random import Random
 
 import torch
-from conversations import COPYING, EARLY, SHARES, Conversations
-from learning import batches, new_model, train
-from reading import load
-from report import Examiner, examine
-from tokens import TEMPLATE, train_tokenizer
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from builder.demo_model.conversations import COPYING, EARLY, SHARES, Conversations
+from builder.demo_model.learning import batches, new_model, train
+from builder.demo_model.reading import load
+from builder.demo_model.report import Examiner, examine
+from builder.demo_model.tokens import TEMPLATE, train_tokenizer
 
 SEED = 7
 STEPS = 1000

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ async def test_the_engine_counts_for_the_log(
     caplog.set_level(logging.INFO)
     logging.getLogger("vllm_worker").propagate = True
 
-    parameters = {"max_tokens": 7, "ignore_eos": True}
+    parameters: dict[str, Any] = {"max_tokens": 7, "ignore_eos": True}
     tokens_in = (await ask(engine, form, **parameters)).input_tokens
     caplog.clear()
     await asyncio.create_task(ask(engine, form, **parameters, stream=stream))

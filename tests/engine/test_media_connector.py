@@ -16,7 +16,7 @@ class Site(BaseHTTPRequestHandler):
     """A picture, a redirect to it by another name of this host, and what is not there."""
 
     def do_GET(self) -> None:
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         if self.path == "/picture":
             file = io.BytesIO()
             Image.new("RGB", (4, 3), "red").save(file, "PNG")

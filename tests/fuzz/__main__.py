@@ -94,7 +94,8 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     sys.setrecursionlimit(10_000)  # for deep inputs, on the way out
-    sys.stdout.reconfigure(errors="backslashreplace")
+    output: Any = sys.stdout
+    output.reconfigure(errors="backslashreplace")
     # The SDK, which comes with conftest.py, has everything logged.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     main()

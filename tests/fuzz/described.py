@@ -38,7 +38,8 @@ def described_cases(description: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Schemathesis' cases of all the routes that jobs may name: as described, and not."""
     kept = {path: item for path, item in description["paths"].items() if path in ALLOWED}
     schema = schemathesis.openapi.from_dict(description | {"paths": kept})
-    operations = [result.ok() for result in schema.get_all_operations()]
+    results: Any = schema.get_all_operations()
+    operations = [result.ok() for result in results]
     modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     kinds = [each.as_strategy(generation_mode=mode) for each in operations for mode in modes]
     return _cases(kinds).filter(lambda case: case is not None)
@@ -58,7 +59,8 @@ def ask_described(url: str, case: Any) -> int:
     """The status of the answer. Raises Wrong, Stuck."""
     request = case.as_transport_kwargs(base_url=url)
     try:
-        return judge(requests.request(**request, timeout=BOUND_S))
+        answer: Any = requests.request(**request, timeout=BOUND_S)  # like httpx's for all we ask
+        return judge(answer)
     except requests.RequestException as error:
         raise Stuck(f"{case.as_curl_command()}: {error!r}") from None
     except Wrong as wrong:

@@ -143,12 +143,13 @@ _COMPLETION_FIELDS = {
 
 
 def _wrong_fields() -> Iterator[Case]:
-    for where, form, fields in (
+    forms: list[tuple[str, Any, dict[str, Any]]] = [
         ("native", _native, _NATIVE_FIELDS),
         ("sampling", native, _NATIVE_SAMPLING),
         ("chat", chat, _OPENAI_FIELDS | _CHAT_FIELDS),
         ("completion", completion, _OPENAI_FIELDS | _COMPLETION_FIELDS),
-    ):
+    ]
+    for where, form, fields in forms:
         for field, values in fields.items():
             for value in values:
                 yield _case(f"{where} {field}", form(**{field: value}), field, value)

@@ -9,11 +9,10 @@ import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from tests.support.fake_engine import FakeEngine
 from vllm_worker.configuration.settings import load_settings
-from vllm_worker.engine.protocol import Delta
+from vllm_worker.engine.protocol import Delta, RequestContext
 from vllm_worker.errors import EngineDead
 from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.observability.stderr_log import log_to_stderr
@@ -38,7 +37,7 @@ class SleepingEngine(FakeEngine):
         super().mark_dead()
         self.marked_dead.set()
 
-    async def generate(self, job: NativeJob, *_: Any) -> AsyncGenerator[Delta]:
+    async def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]:
         say("begins")
         try:
             seconds, _, words = (job.prompt or "0").partition(" ")

@@ -69,7 +69,7 @@ def test_a_streamed_call_comes_in_deltas_that_make_the_same_call(client: openai.
 )
 def test_a_call_can_be_demanded(client: openai.OpenAI, choice: Any) -> None:
     # Asked for no city, this model would not stop making one up: hence the list.
-    tool = copy.deepcopy(WEATHER)
+    tool: dict[str, Any] = copy.deepcopy(WEATHER)
     tool["function"]["parameters"]["properties"]["city"] = {"enum": ["Paris", "Rome"]}
     tool["function"]["strict"] = True
     asked = {"tools": [tool], "messages": [{"role": "user", "content": "Hello!"}]}

@@ -68,7 +68,7 @@ def _layers(model_config: Any) -> dict[str, nn.Linear]:
 
     try:
         with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            model = AutoModelForCausalLM.from_config(
                 copy.deepcopy(model_config), trust_remote_code=False
             )
     except Exception:

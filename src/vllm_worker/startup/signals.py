@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 _LEAVING_S = 15
 """More than the engine's processes take to end."""

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from vllm_worker.configuration import Configuration
 from vllm_worker.configuration.model_files import wanted_weights

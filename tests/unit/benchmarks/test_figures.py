@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -22,10 +23,11 @@ async def test_figures_of_a_known_load(tmp_path: Path) -> None:
         platform.posts += 6
         return [Answer(10.0, [10.1, 10.2, 11.0], 12.0), Answer(10.0, [10.3, 10.4, 10.5], 11.0)]
 
+    stand_in: Any = platform
     lags = tmp_path / "lag"
     ticks = [(9.9, 9.0), (10.5, 0.002), (11.5, 0.03), (12.1, 9.0)]  # the outer ones not in the load
     lags.write_bytes(b"".join(struct.pack("dd", *tick) for tick in ticks))
-    system = System("ours", [psutil.Process(os.getpid())], ask_all, platform, lags)
+    system = System("ours", [psutil.Process(os.getpid())], ask_all, stand_in, lags)
     figures = await measure(system, Case(NATIVE, streams=2, latency=0.0, tokens=100))
     assert figures.tokens_per_s == pytest.approx(100)
     assert figures.first_p50 == pytest.approx(200)
@@ -37,7 +39,7 @@ async def test_figures_of_a_known_load(tmp_path: Path) -> None:
 
 
 def test_a_median_is_taken_figure_by_figure() -> None:
-    rounds = [Figures(*[float(n + i) for i in range(10)]) for n in (30, 10, 20)]
+    rounds = [Figures(*map(int, range(n, n + 10))) for n in (30, 10, 20)]
     assert median(rounds) == rounds[2]
 
 

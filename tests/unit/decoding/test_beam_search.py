@@ -44,7 +44,7 @@ class ToyModel:
 
 
 def search(width: int, **changes: Any) -> BeamSearch:
-    plain = {"max_tokens": 4, "end_tokens": frozenset({END}), "prompt_length": 3}
+    plain: dict[str, Any] = {"max_tokens": 4, "end_tokens": frozenset({END}), "prompt_length": 3}
     return BeamSearch(width=width, **plain | changes)
 
 

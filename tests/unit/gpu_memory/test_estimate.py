@@ -182,7 +182,8 @@ def test_a_window_as_the_engine_reckons_it(tmp_path: Path) -> None:
     """The CPU build of vLLM 0.32 with this configuration said 118,149 tokens and 14.42 requests."""
     layers = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
     layers |= {"num_hidden_layers": 13, "sliding_window": 512, "hidden_size": 256}
-    config = GEMMA["text_config"] | layers
+    text_config: Any = GEMMA["text_config"]
+    config = text_config | layers
     given = {"BLOCK_SIZE": "128", "ASYNC_SCHEDULING": "0", "MAX_NUM_BATCHED_TOKENS": "1024"}
     given |= {"MAX_MODEL_LEN": "8192", "KV_CACHE_MEMORY_BYTES": "268435456"}
     row = weigh(write(tmp_path, config), **given).row(24)

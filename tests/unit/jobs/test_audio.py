@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
@@ -195,7 +195,7 @@ async def web_form(content_type: str, content: bytes) -> list[tuple[str, Any]]:
     from starlette.datastructures import Headers
     from starlette.formparsers import MultiPartParser
 
-    async def stream():
+    async def stream() -> AsyncGenerator[bytes]:
         yield content
 
     form = await MultiPartParser(Headers({"content-type": content_type}), stream()).parse()

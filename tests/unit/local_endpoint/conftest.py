@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import httpx
 import pytest
@@ -74,11 +75,11 @@ def live_worker(live: httpx.AsyncClient) -> FakeWorker:
 
 
 @pytest.fixture
-def serving():
+def serving() -> Any:
     """`async with serving(worker, handler):` a worker that works for as long as the block."""
 
     @asynccontextmanager
-    async def serving(worker: FakeWorker, handler) -> AsyncIterator[None]:
+    async def serving(worker: FakeWorker, handler: Any) -> AsyncIterator[None]:
         task = asyncio.create_task(worker.serve(handler))
         yield
         task.cancel()

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +26,7 @@ async def status(client: httpx.AsyncClient, job_id: str) -> str:
 
 async def test_a_job_from_run_to_its_result(
     client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
-):
+) -> None:
     queued = (await client.post("run", json=JOB)).json()
     job_id = queued["id"]
     assert queued == {"id": job_id, "status": "IN_QUEUE"}
@@ -51,7 +53,7 @@ async def test_a_job_from_run_to_its_result(
         }
 
 
-async def test_runsync_waits_for_the_result(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_runsync_waits_for_the_result(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     answer = asyncio.create_task(client.post("runsync", json=JOB))
     while not (jobs := await worker.take()):
         pass
@@ -62,12 +64,12 @@ async def test_runsync_waits_for_the_result(client: httpx.AsyncClient, worker: F
     assert (result["status"], result["output"]) == ("COMPLETED", "text")
 
 
-async def test_runsync_answers_after_wait_with_the_state_it_has(client: httpx.AsyncClient):
+async def test_runsync_answers_after_wait_with_the_state_it_has(client: httpx.AsyncClient) -> None:
     assert (await client.post("runsync?wait=10", json=JOB)).json()["status"] == "IN_QUEUE"
     assert (await client.post("runsync?wait=soon", json=JOB)).status_code == 400
 
 
-async def test_stream_gives_each_chunk_once(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_stream_gives_each_chunk_once(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     job_id = await submit(client)
     await worker.take()
     await worker.stream(job_id, "a")
@@ -85,7 +87,7 @@ async def test_stream_gives_each_chunk_once(client: httpx.AsyncClient, worker: F
 
 async def test_stream_holds_until_there_is_a_chunk(
     live: httpx.AsyncClient, live_worker: FakeWorker
-):
+) -> None:
     job_id = await submit(live)
     held = asyncio.create_task(live.get(f"stream/{job_id}"))
     await live_worker.take()
@@ -94,19 +96,23 @@ async def test_stream_holds_until_there_is_a_chunk(
     assert (await held).json()["stream"] == [{"output": "a"}]
 
 
-async def test_stream_without_news_answers_after_a_while(client: httpx.AsyncClient):
+async def test_stream_without_news_answers_after_a_while(client: httpx.AsyncClient) -> None:
     job_id = await submit(client)
     assert (await client.get(f"stream/{job_id}")).json() == {"status": "IN_QUEUE", "stream": []}
 
 
-async def test_a_cancelled_job_is_not_given_out(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_a_cancelled_job_is_not_given_out(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
     job_id = await submit(client)
     answer = (await client.post(f"cancel/{job_id}")).json()
     assert answer == {"id": job_id, "status": "CANCELLED"}
     assert await worker.take() == []
 
 
-async def test_cancel_leaves_a_final_job_alone(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_cancel_leaves_a_final_job_alone(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
     job_id = await submit(client)
     await worker.take()
     await worker.done(job_id, output="kept")
@@ -115,7 +121,9 @@ async def test_cancel_leaves_a_final_job_alone(client: httpx.AsyncClient, worker
     assert await worker.stops() == []
 
 
-async def test_retry_gives_a_failed_job_out_again(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_retry_gives_a_failed_job_out_again(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
     job_id = await submit(client)
     assert (await client.post(f"retry/{job_id}")).status_code == 409
     await worker.take()
@@ -133,7 +141,7 @@ async def test_retry_gives_a_failed_job_out_again(client: httpx.AsyncClient, wor
 
 async def test_purge_removes_what_waits_and_nothing_else(
     client: httpx.AsyncClient, worker: FakeWorker
-):
+) -> None:
     taken = await submit(client)
     await worker.take()
     waiting = [await submit(client) for _ in range(2)]
@@ -144,7 +152,9 @@ async def test_purge_removes_what_waits_and_nothing_else(
     assert await worker.take() == []
 
 
-async def test_health_counts(client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock):
+async def test_health_counts(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+) -> None:
     outcomes = [await submit(client) for _ in range(3)]
     await worker.take(3)
     await worker.done(outcomes[0], output=[])
@@ -176,18 +186,18 @@ async def test_health_counts(client: httpx.AsyncClient, worker: FakeWorker, cloc
         b"[" * 100_000,
     ],
 )
-async def test_a_malformed_job_is_refused(client: httpx.AsyncClient, body: bytes):
+async def test_a_malformed_job_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
     for path in ("run", "runsync"):
         answer = await client.post(path, content=body)
         assert answer.status_code == 400
         assert isinstance(answer.json()["error"], str)
 
 
-async def test_the_sizes_are_limited():
+async def test_the_sizes_are_limited() -> None:
     limits = Limits(run_bytes=100, runsync_bytes=200)
     transport = httpx.ASGITransport(app=create_app(JobQueue(limits)))
 
-    async def chunked(body: bytes):
+    async def chunked(body: bytes) -> AsyncIterator[Any]:
         yield body[:50]
         yield body[50:]
 
@@ -201,7 +211,7 @@ async def test_the_sizes_are_limited():
     assert (Limits().run_bytes, Limits().runsync_bytes) == (10 * 2**20, 20 * 2**20)
 
 
-async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient):
+async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient) -> None:
     for method, path in [
         ("GET", "status/x"),
         ("GET", "stream/x"),
@@ -214,7 +224,7 @@ async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient):
     assert (await client.get("run")).status_code == 405
 
 
-async def test_paths_work_without_the_endpoint_and_with_any(client: httpx.AsyncClient):
+async def test_paths_work_without_the_endpoint_and_with_any(client: httpx.AsyncClient) -> None:
     job_id = (await client.post("http://x/run", json=JOB)).json()["id"]
     assert (await client.get(f"http://x/status/{job_id}")).status_code == 200
     assert (await client.get(f"http://x/v2/another/status/{job_id}")).status_code == 200
@@ -222,7 +232,7 @@ async def test_paths_work_without_the_endpoint_and_with_any(client: httpx.AsyncC
 
 async def test_a_job_that_executes_too_long_times_out(
     client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
-):
+) -> None:
     usual = await submit(client)
     short = await submit(client, policy={"executionTimeout": 5000})
     clock.advance(500)  # waiting does not count
@@ -242,7 +252,7 @@ async def test_a_job_that_executes_too_long_times_out(
 
 async def test_ttl_ends_waiting_and_executing_jobs(
     client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
-):
+) -> None:
     executing = await submit(client, policy={"ttl": 20_000})
     await worker.take()
     waiting = await submit(client, policy={"ttl": 20_000})
@@ -255,7 +265,9 @@ async def test_ttl_ends_waiting_and_executing_jobs(
     assert await worker.take() == []
 
 
-async def test_results_expire(client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock):
+async def test_results_expire(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+) -> None:
     kept_long = await submit(client)
     kept_short = (await client.post("runsync?wait=0", json=JOB)).json()["id"]
     await worker.take()

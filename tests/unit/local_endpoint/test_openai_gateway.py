@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.support.endpoint_fakes import FakeWorker
+from tests.support.endpoint_fakes import FakeWorker, ManualClock
+from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.limits import Limits
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -27,7 +30,7 @@ def chunk(text: str) -> str:
     return f"data: {json.dumps({'id': 'c', 'choices': [delta]})}\n\n"
 
 
-async def model(job_input: dict):
+async def model(job_input: dict) -> AsyncIterator[Any]:
     """A handler like the worker's."""
     if job_input["openai_route"] == "/v1/models":
         assert "openai_input" not in job_input
@@ -42,7 +45,7 @@ async def model(job_input: dict):
         yield {"id": "c", "choices": [{"index": 0, "message": message}]}
 
 
-async def test_openais_client(live_url: str, live_worker: FakeWorker, serving):
+async def test_openais_client(live_url: str, live_worker: FakeWorker, serving: Any) -> None:
     def ask() -> None:
         with openai.OpenAI(base_url=f"{live_url}/openai/v1", api_key="x", max_retries=0) as client:
             assert [model.id for model in client.models.list()] == ["m"]
@@ -59,7 +62,9 @@ async def test_openais_client(live_url: str, live_worker: FakeWorker, serving):
         await asyncio.to_thread(ask)
 
 
-async def ask_step_by_step(client: httpx.AsyncClient, worker: FakeWorker, *request, **body):
+async def ask_step_by_step(
+    client: httpx.AsyncClient, worker: FakeWorker, *request: Any, **body: Any
+) -> Any:
     """A request under way and the job it has become."""
     answer = asyncio.create_task(client.request(*request, **body))
     while not (jobs := await worker.take()):
@@ -85,7 +90,9 @@ async def ask_step_by_step(client: httpx.AsyncClient, worker: FakeWorker, *reque
         (("GET", "x"), {"json": {"a": 1}}, {"route": "/v1/x", "method": "GET", "body": {"a": 1}}),
     ],
 )
-async def test_a_request_becomes_a_job(client, worker, request_, body, job_input):
+async def test_a_request_becomes_a_job(
+    client: httpx.AsyncClient, worker: FakeWorker, request_: Any, body: Any, job_input: Any
+) -> None:
     method, path = request_
     for prefix in ("http://x/v2/openai/openai/v1", "http://x/openai/v1"):
         answer, job = await ask_step_by_step(client, worker, method, f"{prefix}/{path}", **body)
@@ -105,7 +112,9 @@ async def test_a_request_becomes_a_job(client, worker, request_, body, job_input
         ([], None, ""),
     ],
 )
-async def test_the_output_becomes_the_body(client, worker, output, content_type, text):
+async def test_the_output_becomes_the_body(
+    client: httpx.AsyncClient, worker: FakeWorker, output: Any, content_type: str, text: str
+) -> None:
     answer, job = await ask_step_by_step(client, worker, "GET", "openai/v1/x")
     await worker.done(job["id"], output=output)
     assert (await answer).status_code == 200
@@ -113,7 +122,9 @@ async def test_the_output_becomes_the_body(client, worker, output, content_type,
     assert (await answer).text == text
 
 
-async def test_a_worker_that_does_not_aggregate_is_understood(client, worker):
+async def test_a_worker_that_does_not_aggregate_is_understood(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
     answer, job = await ask_step_by_step(client, worker, "GET", "openai/v1/x")
     await worker.stream(job["id"], {"a": 1})
     await worker.done(job["id"], output=[])
@@ -122,7 +133,9 @@ async def test_a_worker_that_does_not_aggregate_is_understood(client, worker):
 
 @pytest.mark.parametrize("body", [{}, STREAM])
 @pytest.mark.parametrize("code", [400, 404, 422, 503])
-async def test_a_failed_job_has_its_errors_status(client, worker, body, code):
+async def test_a_failed_job_has_its_errors_status(
+    client: httpx.AsyncClient, worker: FakeWorker, body: Any, code: int
+) -> None:
     answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/x", json=body)
     await worker.done(job["id"], **failure(code))
     assert (await answer).status_code == code
@@ -131,7 +144,9 @@ async def test_a_failed_job_has_its_errors_status(client, worker, body, code):
 
 
 @pytest.mark.parametrize("error", ["handler: x \ntraceback: /secret", '"text"', '{"code": 200}'])
-async def test_an_error_without_a_status_is_500(client, worker, error):
+async def test_an_error_without_a_status_is_500(
+    client: httpx.AsyncClient, worker: FakeWorker, error: Any
+) -> None:
     answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/x", json={})
     await worker.done(job["id"], error=error)
     assert (await answer).status_code == 500
@@ -139,7 +154,9 @@ async def test_an_error_without_a_status_is_500(client, worker, error):
     assert isinstance((await answer).json()["error"], dict)
 
 
-async def test_a_job_ended_by_the_endpoint_has_a_status_too(client, worker, clock, queue):
+async def test_a_job_ended_by_the_endpoint_has_a_status_too(
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock, queue: JobQueue
+) -> None:
     for end, code in (
         (lambda job_id: clock.advance(601), 504),
         (lambda job_id: queue.cancel(queue.find(job_id), "by another client"), 499),
@@ -150,7 +167,7 @@ async def test_a_job_ended_by_the_endpoint_has_a_status_too(client, worker, cloc
         assert (await answer).json()["error"]["code"] == code
 
 
-async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient):
+async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient) -> None:
     too_large = b'"' + b"x" * Limits().runsync_bytes
     for code, request in (
         (400, {"content": b"{"}),
@@ -166,14 +183,16 @@ async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient):
         assert answer.json()["error"]["code"] == code
 
 
-async def read_until(lines, wanted: str) -> None:
+async def read_until(lines: AsyncIterator[str], wanted: str) -> None:
     async for line in lines:
         if line == wanted:
             return
     pytest.fail(f"{wanted} never came")
 
 
-async def test_a_chunk_is_sent_when_it_is_there(live, live_worker, live_queue):
+async def test_a_chunk_is_sent_when_it_is_there(
+    live: httpx.AsyncClient, live_worker: FakeWorker, live_queue: JobQueue
+) -> None:
     taking = asyncio.create_task(live_worker.take())
 
     async def post_first() -> None:
@@ -196,7 +215,9 @@ async def test_a_chunk_is_sent_when_it_is_there(live, live_worker, live_queue):
 
 
 @pytest.mark.parametrize("by_endpoint", [True, False])
-async def test_a_failure_in_mid_stream(live, live_worker, by_endpoint):
+async def test_a_failure_in_mid_stream(
+    live: httpx.AsyncClient, live_worker: FakeWorker, by_endpoint: bool
+) -> None:
     taking = asyncio.create_task(live_worker.take())
     first_seen = asyncio.Event()
 
@@ -226,8 +247,13 @@ async def test_a_failure_in_mid_stream(live, live_worker, by_endpoint):
 @pytest.mark.parametrize("body", [{}, STREAM])
 @pytest.mark.parametrize("after_a_chunk", [False, True])
 async def test_a_client_that_goes_cancels_its_job(
-    live, live_url, live_worker, live_queue, body, after_a_chunk
-):
+    live: httpx.AsyncClient,
+    live_url: str,
+    live_worker: FakeWorker,
+    live_queue: JobQueue,
+    body: Any,
+    after_a_chunk: Any,
+) -> None:
     async def ask() -> None:
         async with (
             httpx.AsyncClient(base_url=live_url, verify=False) as client,
@@ -246,7 +272,7 @@ async def test_a_client_that_goes_cancels_its_job(
     assert (await live.get(f"status/{job['id']}")).json()["status"] == "CANCELLED"
 
 
-async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     fields = {"model": "m", "timestamp_granularities[]": ["word", "segment"], "stream": "false"}
     request = {"data": fields, "files": {"file": ("talk.wav", b"\x00\xff" * 700_000)}}
     answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/audio", **request)
@@ -258,7 +284,7 @@ async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorke
 
 async def test_headers_that_vllm_knows_go_with_the_job(
     client: httpx.AsyncClient, worker: FakeWorker
-):
+) -> None:
     headers = {"X-Request-Id": "mine", "Authorization": "Bearer secret"}
     answer, job = await ask_step_by_step(
         client, worker, "POST", "openai/v1/x", json={"a": 1}, headers=headers

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from vllm_worker.local_endpoint import EndpointStartError, start, worker_environment
 
 SOURCES = str(Path(__file__).parents[3] / "src")
-JOB = {"input": {}}
+JOB: dict[str, Any] = {"input": {}}
 PARENT = """
 import os, sys
 from vllm_worker.local_endpoint import start
@@ -54,7 +55,7 @@ def wait_until_refused(http: httpx.Client, url: str, seconds: float) -> None:
     pytest.fail(f"{url} still answers after {seconds} s")
 
 
-def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the child must find the package without it
     endpoint = start("127.0.0.1", 0)
     base = f"{endpoint.url}/v2/local"
@@ -76,7 +77,7 @@ def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.Mon
     endpoint.close()
 
 
-def test_a_taken_port_is_named():
+def test_a_taken_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(EndpointStartError, match=rf"HOST=127\.0\.0\.1 PORT={port}: .*in use"):
@@ -88,13 +89,13 @@ def test_a_taken_port_is_named():
     assert "Traceback" not in errors
 
 
-def test_an_endpoint_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch):
+def test_an_endpoint_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(EndpointStartError, match=r"HOST=127\.0\.0\.1 PORT="):
         start("127.0.0.1", 0)
 
 
-def test_the_endpoint_ends_with_its_parent(http: httpx.Client):
+def test_the_endpoint_ends_with_its_parent(http: httpx.Client) -> None:
     parent = run_python("-c", PARENT)
     assert parent.stdout is not None
     url, child = parent.stdout.readline().split()
@@ -109,7 +110,7 @@ def test_the_endpoint_ends_with_its_parent(http: httpx.Client):
         parent.communicate()
 
 
-def test_alone_it_ends_on_ctrl_c(http: httpx.Client):
+def test_alone_it_ends_on_ctrl_c(http: httpx.Client) -> None:
     process = run_python("-m", "vllm_worker.local_endpoint", "--port", "0", "--endpoint-id", "mine")
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -121,7 +122,7 @@ def test_alone_it_ends_on_ctrl_c(http: httpx.Client):
     assert (process.returncode, errors) == (0, "")
 
 
-def test_the_workers_environment():
+def test_the_workers_environment() -> None:
     environment = worker_environment("http://h:1", "e", worker_id="w")
     assert environment["RUNPOD_WEBHOOK_GET_JOB"].startswith("http://h:1/v2/e/job-take/$ID?")
     assert environment["RUNPOD_POD_ID"] == "w"

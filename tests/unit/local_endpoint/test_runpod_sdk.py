@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
@@ -47,14 +48,14 @@ def runpod_endpoint(live_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     endpoint.rp_client.rp_session.close()
 
 
-async def count(job_input: dict):
+async def count(job_input: dict) -> AsyncIterator[Any]:
     for n in range(job_input["to"]):
         yield {"n": n}
 
 
 async def test_the_sdks_client(
-    runpod_endpoint: runpod.Endpoint, live_worker: FakeWorker, live: httpx.AsyncClient, serving
-):
+    runpod_endpoint: runpod.Endpoint, live_worker: FakeWorker, live: httpx.AsyncClient, serving: Any
+) -> None:
     def use_without_worker() -> None:
         waiting = runpod_endpoint.run({"to": 1})
         assert waiting.status() == "IN_QUEUE"
@@ -78,7 +79,7 @@ async def test_the_sdks_client(
 
 
 @pytest.fixture
-def endpoint_and_worker():
+def endpoint_and_worker() -> Iterator[Any]:
     endpoint = start("127.0.0.1", 0)
     environment = {**os.environ, **endpoint.environment, "RUNPOD_LOG_LEVEL": "ERROR"}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=environment)
@@ -88,7 +89,9 @@ def endpoint_and_worker():
     endpoint.stop()
 
 
-def test_the_sdks_worker(endpoint_and_worker: tuple[EndpointProcess, subprocess.Popen[bytes]]):
+def test_the_sdks_worker(
+    endpoint_and_worker: tuple[EndpointProcess, subprocess.Popen[bytes]],
+) -> None:
     endpoint, worker = endpoint_and_worker
     with (
         httpx.Client(base_url=endpoint.url, timeout=10, verify=False) as http,

@@ -35,7 +35,9 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> webhooks.Webhooks:
 
 
 @pytest.mark.parametrize("statuses", [(200,), (500, 200), (500, 404, 500)])
-async def test_the_result_is_posted_until_it_is_accepted(hooks: webhooks.Webhooks, statuses):
+async def test_the_result_is_posted_until_it_is_accepted(
+    hooks: webhooks.Webhooks, statuses: list[int]
+) -> None:
     receiver = Receiver(*statuses)
     transport = httpx.MockTransport(receiver)
     hooks.__dict__["_client"] = httpx.AsyncClient(transport=transport)

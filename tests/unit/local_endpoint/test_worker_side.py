@@ -27,7 +27,7 @@ async def wait_until_held(queue: JobQueue, worker_id: str) -> None:
     await asyncio.sleep(0.03)
 
 
-async def test_job_take_gives_the_oldest_job(client: httpx.AsyncClient):
+async def test_job_take_gives_the_oldest_job(client: httpx.AsyncClient) -> None:
     first, second = await submit(client), await submit(client)
     for job_id in (first, second):
         answer = await client.get("job-take/w?gpu=local&job_in_progress=0")
@@ -39,7 +39,7 @@ async def test_job_take_gives_the_oldest_job(client: httpx.AsyncClient):
 
 async def test_job_take_batch_gives_at_most_what_is_asked(
     client: httpx.AsyncClient, worker: FakeWorker
-):
+) -> None:
     ids = [await submit(client) for _ in range(5)]
     assert [job["id"] for job in await worker.take(3)] == ids[:3]
     assert [job["id"] for job in await worker.take(3)] == ids[3:]
@@ -48,7 +48,7 @@ async def test_job_take_batch_gives_at_most_what_is_asked(
 
 async def test_a_held_job_take_is_answered_by_a_job(
     live: httpx.AsyncClient, live_queue: JobQueue, live_worker: FakeWorker
-):
+) -> None:
     held = asyncio.create_task(live_worker.take())
     await wait_until_held(live_queue, live_worker.id)
     assert not held.done()
@@ -58,7 +58,7 @@ async def test_a_held_job_take_is_answered_by_a_job(
 
 async def test_a_worker_that_has_gone_is_not_given_a_job(
     live: httpx.AsyncClient, live_url: str, live_queue: JobQueue, live_worker: FakeWorker
-):
+) -> None:
     async with httpx.AsyncClient(base_url=live_url, verify=False) as client:
         held = asyncio.create_task(FakeWorker(client, "gone").take())
         await wait_until_held(live_queue, "gone")
@@ -72,7 +72,7 @@ async def test_a_worker_that_has_gone_is_not_given_a_job(
 
 async def test_a_stop_signal_reaches_the_worker_that_holds_the_job(
     live: httpx.AsyncClient, live_queue: JobQueue, live_worker: FakeWorker
-):
+) -> None:
     other = FakeWorker(live, "other")
     mine = await submit(live)
     await live_worker.take()
@@ -90,7 +90,7 @@ async def test_a_stop_signal_reaches_the_worker_that_holds_the_job(
 
 async def test_stops_wait_for_the_next_poll_and_are_told_once(
     client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
-):
+) -> None:
     ids = [await submit(client) for _ in range(2)]
     await worker.take()
     clock.advance(1)
@@ -102,7 +102,7 @@ async def test_stops_wait_for_the_next_poll_and_are_told_once(
 
 async def test_a_stop_is_not_told_before_the_sdk_can_have_begun_the_job(
     client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
-):
+) -> None:
     silent, heard_of = [await submit(client) for _ in range(2)]
     await worker.take()
     await worker.stream(heard_of, "a chunk")
@@ -113,7 +113,7 @@ async def test_a_stop_is_not_told_before_the_sdk_can_have_begun_the_job(
     assert await worker.stops() == [silent]
 
 
-async def test_an_error_is_kept_as_text(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_an_error_is_kept_as_text(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     text = json.dumps({"message": "é", "code": 400})
     for error, kept in ((text, text), ({"a": 1}, '{"a": 1}'), ("plain", "plain")):
         job_id = await submit(client)
@@ -123,7 +123,9 @@ async def test_an_error_is_kept_as_text(client: httpx.AsyncClient, worker: FakeW
         assert (answer["status"], answer["error"]) == ("FAILED", kept)
 
 
-async def test_late_posts_are_quietly_ignored(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_late_posts_are_quietly_ignored(
+    client: httpx.AsyncClient, worker: FakeWorker
+) -> None:
     job_id = await submit(client)
     await worker.take()
     await FakeWorker(client, "other").stream(job_id, "not its job")
@@ -146,8 +148,8 @@ async def test_late_posts_are_quietly_ignored(client: httpx.AsyncClient, worker:
 
 
 async def test_a_worker_that_lost_its_job_to_a_retry_cannot_touch_it(
-    client: httpx.AsyncClient, worker: FakeWorker, clock
-):
+    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+) -> None:
     job_id = await submit(client, policy={"executionTimeout": 1000})
     await worker.take()
     clock.advance(2)
@@ -163,7 +165,7 @@ async def test_a_worker_that_lost_its_job_to_a_retry_cannot_touch_it(
 @pytest.mark.parametrize("output", ["a=1&b=%20+ü", {"nested": [None, 1.5]}, "", None, "😀\n"])
 async def test_bodies_survive_the_form_content_type(
     client: httpx.AsyncClient, worker: FakeWorker, output: object
-):
+) -> None:
     job_id = await submit(client)
     await worker.take()
     await worker.stream(job_id, output)
@@ -172,7 +174,7 @@ async def test_bodies_survive_the_form_content_type(
     assert (await result(client, job_id))["output"] == output
 
 
-async def test_a_malformed_post_is_refused(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_a_malformed_post_is_refused(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     job_id = await submit(client)
     await worker.take()
     for path in ("job-stream", "job-done"):
@@ -182,7 +184,7 @@ async def test_a_malformed_post_is_refused(client: httpx.AsyncClient, worker: Fa
     assert (await result(client, job_id))["status"] == "IN_PROGRESS"
 
 
-async def test_no_input_can_spoil_a_batch(client: httpx.AsyncClient, worker: FakeWorker):
+async def test_no_input_can_spoil_a_batch(client: httpx.AsyncClient, worker: FakeWorker) -> None:
     await client.post("run", content=rb'{"input": {"half": "\ud800", "number": NaN}}')
     await submit(client)
     half, other = await worker.take()
@@ -192,7 +194,7 @@ async def test_no_input_can_spoil_a_batch(client: httpx.AsyncClient, worker: Fak
 
 async def test_closing_releases_polls_and_lets_work_finish(
     live: httpx.AsyncClient, live_queue: JobQueue, live_worker: FakeWorker
-):
+) -> None:
     running = await submit(live)
     await live_worker.take()
     polls = [asyncio.create_task(poll()) for poll in (live_worker.take, live_worker.stops)]
@@ -208,7 +210,7 @@ async def test_closing_releases_polls_and_lets_work_finish(
     assert (await result(live, running))["output"] == "done"
 
 
-async def test_closing_fails_the_jobs_that_wait(client: httpx.AsyncClient, queue: JobQueue):
+async def test_closing_fails_the_jobs_that_wait(client: httpx.AsyncClient, queue: JobQueue) -> None:
     job_id = await submit(client)
     queue.close()
     answer = await result(client, job_id)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -216,9 +217,9 @@ def test_without_a_port_nothing_is_loaded_and_nothing_counted() -> None:
 def test_the_documentation_has_each_metric_with_its_labels(registry: CollectorRegistry) -> None:
     text = (ROOT / "docs" / "reliability.md").read_text()
     PrometheusMetrics(registry)
-    names = registry._collector_to_names
+    collectors: Any = registry._collector_to_names
     expected = []
-    for collector in names:
+    for collector in collectors:
         name = f"{collector._name}_total" if collector._type == "counter" else collector._name
         labels = ", ".join(f"`{label}`" for label in collector._labelnames)
         expected.append(f"| `{name}` | {collector._type} | {labels} | {collector._documentation} |")

@@ -92,7 +92,7 @@ async def test_an_error_comes_after_all_that_was_there_before_it() -> None:
     chunks = in_chunks(
         stream(token("a"), token("b"), RuntimeError("broken")), GROWING, FlowControl(0)
     )
-    seen = []
+    seen: list[str] = []
     with pytest.raises(RuntimeError, match="broken"):
         async for chunk in chunks:
             seen += map(text_of, chunk)
