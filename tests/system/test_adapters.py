@@ -18,9 +18,9 @@ from tests.support.adapters import (
 )
 from tests.support.running import running_worker_and_endpoint
 from tests.support.served_model import ServedModel
+from tests.support.tool_calls import CHAT as TOOL_CHAT
+from tests.support.tool_calls import the_call
 from tests.support.worker_process import START_S, WorkerProcess
-from tests.system.test_tools import CHAT as TOOL_CHAT
-from tests.system.test_tools import the_call
 
 # The adapter has not been trained with it.
 QUESTION: list[Any] = [{"role": "user", "content": "What is RunPod?"}]

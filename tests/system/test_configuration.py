@@ -1,8 +1,6 @@
 """Wrong and right configurations, as whole processes."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -10,23 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.support.commands import TOKEN, run
+from tests.support.configurations import WRONG
 from tests.support.worker_process import ROOT
-from tests.unit.configuration.test_load import WRONG
-
-TOKEN = "hf_planted-secret"
-
-
-def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", "MODEL_NAME": "org/model", "HF_TOKEN": TOKEN} | environ
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(("environ", "line"), WRONG)

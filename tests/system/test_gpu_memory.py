@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import hub as hub_module
+from tests.support.commands import TOKEN, run
+from tests.support.hub import Hub
+from tests.support.model_configs import QWEN
 from tests.support.threaded_server import serving
-from tests.system.test_configuration import TOKEN, run
-from tests.unit.builder import test_download_model
-from tests.unit.builder.test_download_model import Hub
-from tests.unit.gpu_memory.test_estimate import QWEN
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """With a model in its repository owner/small, whose weights are 7 bytes."""
-    monkeypatch.setitem(test_download_model.FILES, "config.json", json.dumps(QWEN).encode())
+    monkeypatch.setitem(hub_module.FILES, "config.json", json.dumps(QWEN).encode())
     hub = Hub()
     with serving(hub.app) as hub.url:
         yield hub

@@ -6,31 +6,9 @@ from typing import Any, Literal
 
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessage
 from pydantic import BaseModel
 
-QUESTION = {"role": "user", "content": "What is the weather in Paris?"}
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Get the current weather in a given location",
-        "parameters": {
-            "type": "object",
-            "properties": {"city": {"type": "string", "description": "The city"}},
-            "required": ["city"],
-            "additionalProperties": False,
-        },
-    },
-}
-CHAT = {"model": "demo", "temperature": 0, "tools": [WEATHER], "messages": [QUESTION]}
-
-
-def the_call(message: ChatCompletionMessage) -> dict[str, Any]:
-    (call,) = message.tool_calls
-    assert call.type == "function"
-    assert call.function.name == "get_weather"
-    return json.loads(call.function.arguments)
+from tests.support.tool_calls import CHAT, QUESTION, WEATHER, the_call
 
 
 def test_the_model_calls_a_tool_and_uses_its_result(client: openai.OpenAI) -> None:

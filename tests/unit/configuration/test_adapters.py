@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.configuration.test_load import bare_machine, load, problems, write  # noqa: F401
+from tests.support.configurations import load, problems, write
 
 
 @pytest.fixture

@@ -6,34 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.model_configs import LLAMA, QWEN
 from vllm_worker import __main__ as command
 from vllm_worker.configuration import load_configuration
 from vllm_worker.configuration.model_files import read_model, weights_of
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.gpu_memory.estimate import GB, GIB, Model, read_options
 
-LLAMA = {
-    "model_type": "llama",
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "rope_scaling": {"factor": 8.0, "rope_type": "llama3"},
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
-QWEN = LLAMA | {
-    "model_type": "qwen3",
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-    "hidden_size": 1024,
-    "head_dim": 128,
-    "sliding_window": None,
-    "use_sliding_window": False,
-}
 DEEPSEEK = LLAMA | {
     "model_type": "deepseek_v3",
     "num_hidden_layers": 61,
