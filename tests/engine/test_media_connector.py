@@ -35,7 +35,7 @@ class Site(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[str]:
+def site_url() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -49,8 +49,8 @@ async def fetch(url: str, *domains: str) -> Image.Image:
     return await connector.fetch_image_async(url)
 
 
-async def test_media_come_from_a_named_domain(site: str) -> None:
-    assert (await fetch(f"{site}/picture", "example.com", "127.0.0.1")).size == (4, 3)
+async def test_media_come_from_a_named_domain(site_url: str) -> None:
+    assert (await fetch(f"{site_url}/picture", "example.com", "127.0.0.1")).size == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ async def test_media_come_from_a_named_domain(site: str) -> None:
     ],
 )
 async def test_media_that_are_not_fetched(
-    site: str, path: str, domains: tuple[str, ...], says: str
+    site_url: str, path: str, domains: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
-        await fetch(f"{site}{path}", *domains)
+        await fetch(f"{site_url}{path}", *domains)
 
 
 async def test_a_host_that_does_not_answer_is_not_described() -> None:

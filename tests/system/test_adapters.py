@@ -39,7 +39,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def worker(adapter: Path) -> Iterator[tuple[ServedModel, WorkerProcess]]:
+def adapter_worker(adapter: Path) -> Iterator[tuple[ServedModel, WorkerProcess]]:
     environment = {
         "ENABLE_LORA": "1",
         "LORA_MODULES": json.dumps([{"name": name, "path": str(adapter)} for name in ADAPTERS]),
@@ -55,8 +55,8 @@ def worker(adapter: Path) -> Iterator[tuple[ServedModel, WorkerProcess]]:
 
 
 @pytest.fixture(scope="module")
-def model(worker: tuple[ServedModel, WorkerProcess]) -> ServedModel:
-    return worker[0]
+def model(adapter_worker: tuple[ServedModel, WorkerProcess]) -> ServedModel:
+    return adapter_worker[0]
 
 
 def chat(model: ServedModel, name: str) -> tuple[str | None, str]:
@@ -206,8 +206,8 @@ def last_words_of_a_failed_start(**adapters: Path) -> str:
 # A parser of tool calls that the configuration brings along, in the same worker
 
 
-def test_a_parser_from_a_plugin(worker: tuple[ServedModel, WorkerProcess]) -> None:
-    model, process = worker
+def test_a_parser_from_a_plugin(adapter_worker: tuple[ServedModel, WorkerProcess]) -> None:
+    model, process = adapter_worker
     answer = model.client.chat.completions.create(**TOOL_CHAT, max_tokens=60)
     assert the_call(answer.choices[0].message) == {"city": "Paris"}
     process.wait_for("the plugin parses", timeout=5)

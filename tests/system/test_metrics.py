@@ -79,7 +79,7 @@ class Client:
 
 
 @pytest.fixture
-def client(started: tuple[WorkerProcess, EndpointProcess]) -> Iterator[Client]:
+def metrics_client(started: tuple[WorkerProcess, EndpointProcess]) -> Iterator[Client]:
     url = f"{started[1].url}/v2/local"
     with httpx.Client(base_url=url, trust_env=False) as http:
         yield Client(http)
@@ -90,16 +90,16 @@ def openai(route: str, **body: Any) -> dict[str, Any]:
 
 
 def test_the_metrics_are_those_of_the_jobs(
-    started: tuple[WorkerProcess, EndpointProcess], client: Client
+    started: tuple[WorkerProcess, EndpointProcess], metrics_client: Client
 ) -> None:
     worker, _ = started
     warm = scrape(worker)
-    whole = client.outputs(NATIVE)
-    streamed = client.outputs(NATIVE | {"stream": True})
-    (chat,) = client.outputs(openai(CHAT, messages=[{"role": "user", "content": "Hi"}]))
-    text = client.outputs(openai(COMPLETIONS, prompt="Hi", stream=True))
-    client.outputs({"prompt": 5})
-    client.outputs(openai(COMPLETIONS, prompt="Hi", model="secret"))
+    whole = metrics_client.outputs(NATIVE)
+    streamed = metrics_client.outputs(NATIVE | {"stream": True})
+    (chat,) = metrics_client.outputs(openai(CHAT, messages=[{"role": "user", "content": "Hi"}]))
+    text = metrics_client.outputs(openai(COMPLETIONS, prompt="Hi", stream=True))
+    metrics_client.outputs({"prompt": 5})
+    metrics_client.outputs(openai(COMPLETIONS, prompt="Hi", model="secret"))
     ended = {
         "native completed": 2,
         f"{CHAT} completed": 1,
@@ -133,12 +133,14 @@ def test_the_metrics_are_those_of_the_jobs(
 
 
 def test_vllms_log_of_requests_has_their_parameters_and_no_prompts(
-    started: tuple[WorkerProcess, EndpointProcess], client: Client
+    started: tuple[WorkerProcess, EndpointProcess], metrics_client: Client
 ) -> None:
     worker, _ = started
     message = {"role": "user", "content": "a secret"}
-    client.outputs(openai(CHAT, messages=[message], stop=["my stop"]))
-    native = client.run(NATIVE | {"prompt": "a secret", "sampling_params": {"stop": ["no stop"]}})
+    metrics_client.outputs(openai(CHAT, messages=[message], stop=["my stop"]))
+    native = metrics_client.run(
+        NATIVE | {"prompt": "a secret", "sampling_params": {"stop": ["no stop"]}}
+    )
     worker.wait_for(r"Received request chatcmpl-\S+: params: SamplingParams\(.*stop=\['my stop'\]")
     worker.wait_for(f"Added request {native}-")
     worker.wait_for(f"job {native}: .*completed")
@@ -147,13 +149,15 @@ def test_vllms_log_of_requests_has_their_parameters_and_no_prompts(
 
 
 def test_a_job_in_flight_is_shown_and_then_its_cancelling(
-    started: tuple[WorkerProcess, EndpointProcess], client: Client
+    started: tuple[WorkerProcess, EndpointProcess], metrics_client: Client
 ) -> None:
     worker, _ = started
     before = jobs(worker)
-    job_id = client.run(NATIVE | {"sampling_params": {"max_tokens": 2000, "ignore_eos": True}})
+    job_id = metrics_client.run(
+        NATIVE | {"sampling_params": {"max_tokens": 2000, "ignore_eos": True}}
+    )
     eventually(lambda: total(scrape(worker), "vllm_worker_jobs_in_flight") == 1)
-    client.cancel(job_id)
+    metrics_client.cancel(job_id)
     eventually(lambda: total(scrape(worker), "vllm_worker_jobs_in_flight") == 0)
     assert jobs(worker) == before | {"native cancelled": 1}
 

@@ -21,7 +21,7 @@ async def refuse(request: Request) -> Response:
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[str]:
+def hub_url() -> Iterator[str]:
     """The address of a Hub that has nothing for anyone."""
     with serving(Starlette(routes=[Route("/{path:path}", refuse)])) as url:
         yield url
@@ -40,8 +40,13 @@ def last_lines(worker: WorkerProcess) -> str:
         ("owner/gated", "gives no access: set HF_TOKEN"),
     ],
 )
-def test_a_model_that_is_not_to_be_had(hub: str, tmp_path: Path, model: str, says: str) -> None:
-    settings = {"MODEL_NAME": model, "HF_ENDPOINT": hub, "BASE_PATH": str(tmp_path), "PORT": "0"}
+def test_a_model_that_is_not_to_be_had(hub_url: str, tmp_path: Path, model: str, says: str) -> None:
+    settings = {
+        "MODEL_NAME": model,
+        "HF_ENDPOINT": hub_url,
+        "BASE_PATH": str(tmp_path),
+        "PORT": "0",
+    }
     worker = WorkerProcess(settings | {"HF_TOKEN": "hf_planted"})
     assert says in last_lines(worker)
     assert "Traceback" not in worker.log

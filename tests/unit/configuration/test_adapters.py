@@ -10,7 +10,7 @@ from tests.support.configurations import load, problems, write
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def adapter_folder(tmp_path: Path) -> Path:
     """An adapter of rank 8, as far as its files can be seen."""
     return make_adapter(tmp_path / "pirate", {"r": 8})
 
@@ -28,23 +28,23 @@ def make_adapter(folder: Path, config: Any) -> Path:
 
 
 @pytest.mark.parametrize("form", ["pair", "pairs", "object", "list"])
-def test_an_adapter_can_be_written_in_each_form(folder: Path, form: str) -> None:
-    adapter = {"name": "pirate", "path": str(folder), "base_model_name": "org/another"}
+def test_an_adapter_can_be_written_in_each_form(adapter_folder: Path, form: str) -> None:
+    adapter = {"name": "pirate", "path": str(adapter_folder), "base_model_name": "org/another"}
     text = {
-        "pair": f"pirate={folder}",
-        "pairs": f"pirate={folder}, team/pirate={folder}",
+        "pair": f"pirate={adapter_folder}",
+        "pairs": f"pirate={adapter_folder}, team/pirate={adapter_folder}",
         "object": json.dumps(adapter),
-        "list": json.dumps([adapter, f"team/pirate={folder}"]),
+        "list": json.dumps([adapter, f"team/pirate={adapter_folder}"]),
     }[form]
     assert load(LORA_MODULES=text).values["LORA_MODULES"].text == text
 
 
 def test_other_files_of_weights_and_other_folders_will_do(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    adapter_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
-    monkeypatch.chdir(folder.parent)
-    monkeypatch.setenv("HOME", str(folder.parent))
+    (adapter_folder / "adapter_model.safetensors").rename(adapter_folder / "adapter_model.bin")
+    monkeypatch.chdir(adapter_folder.parent)
+    monkeypatch.setenv("HOME", str(adapter_folder.parent))
     load(LORA_MODULES="a=pirate b=./pirate c=~/pirate")
 
 
@@ -75,7 +75,7 @@ def test_without_a_gpu_there_is_a_slot_more_than_adapters(monkeypatch: pytest.Mo
     assert "MAX_LORAS" not in load(LORA_MODULES=two).values
 
 
-def test_a_higher_rank_can_be_allowed(tmp_path: Path, folder: Path) -> None:
+def test_a_higher_rank_can_be_allowed(tmp_path: Path, adapter_folder: Path) -> None:
     text = f"a={make_adapter(tmp_path / 'large', {'r': 64})}"
     load(LORA_MODULES=text, MAX_LORA_RANK="64")
     load(LORA_MODULES=text, VLLM_EXTRA_ARGS="--max-lora-rank 64")
@@ -178,12 +178,12 @@ def test_an_adapters_configuration_must_be_one(tmp_path: Path, config: str, line
     assert says(folder) == f"{folder / 'adapter_config.json'} {line}"
 
 
-def test_the_rank_must_fit(tmp_path: Path, folder: Path) -> None:
+def test_the_rank_must_fit(tmp_path: Path, adapter_folder: Path) -> None:
     large = make_adapter(tmp_path / "large", {"r": 32})
     uneven = make_adapter(tmp_path / "uneven", {"r": 8, "rank_pattern": {"q_proj": 64}})
     assert says(large) == "its rank is 32, above MAX_LORA_RANK=16."
     assert says(uneven) == "its rank is 64, above MAX_LORA_RANK=16."
-    assert says(folder, MAX_LORA_RANK="1") == "its rank is 8, above MAX_LORA_RANK=1."
+    assert says(adapter_folder, MAX_LORA_RANK="1") == "its rank is 8, above MAX_LORA_RANK=1."
 
 
 def says(path: Path, **environ: str) -> str:

@@ -13,12 +13,6 @@ from vllm_worker.configuration.volume import cache_folder, inspect
 ON_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/job-take/$ID"}
 
 
-@pytest.fixture(autouse=True)
-def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No GPU, whatever the machine has."""
-    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 0)
-
-
 def load(**environ: str) -> Configuration:
     return load_configuration({"MODEL_NAME": "org/model"} | environ)
 

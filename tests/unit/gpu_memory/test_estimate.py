@@ -60,7 +60,7 @@ QWEN_NEXT = LLAMA | {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def model_folder(tmp_path: Path) -> Path:
     return write(tmp_path, LLAMA, 16 * GB)
 
 
@@ -118,9 +118,9 @@ def test_the_cache_of_a_token(tmp_path: Path, config: Any, expected: int) -> Non
     ],
 )
 def test_what_the_configuration_makes_of_it(
-    folder: Path, environ: dict[str, str], expected: int
+    model_folder: Path, environ: dict[str, str], expected: int
 ) -> None:
-    assert weigh(folder, **environ).token_bytes == expected
+    assert weigh(model_folder, **environ).token_bytes == expected
 
 
 def test_latent_vectors_are_on_every_gpu(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_a_model_may_ask_for_a_smaller_cache(tmp_path: Path, scheme: Any) -> Non
 # Requests
 
 
-def test_a_request_takes_a_token_s_bytes_for_each_token(folder: Path) -> None:
-    model = weigh(folder, MAX_MODEL_LEN="8k")
+def test_a_request_takes_a_token_s_bytes_for_each_token(model_folder: Path) -> None:
+    model = weigh(model_folder, MAX_MODEL_LEN="8k")
     assert model.length == 8000
     assert model.request_bytes(8000, 2048) == 8000 * 131_072
 
@@ -194,8 +194,8 @@ def test_the_model_s_own_length(tmp_path: Path, change: Any, expected: int) -> N
 # A GPU
 
 
-def test_what_fits_in_a_gpu(folder: Path) -> None:
-    row = weigh(folder, MAX_MODEL_LEN="8192", ENFORCE_EAGER="1").row(24)
+def test_what_fits_in_a_gpu(model_folder: Path) -> None:
+    row = weigh(model_folder, MAX_MODEL_LEN="8192", ENFORCE_EAGER="1").row(24)
     assert (row.usable, row.weights) == (int(24 * GB * 0.95), 16 * GB)
     assert 0.5 * GB < row.other < 1.5 * GB
     assert row.cache == row.usable - row.weights - row.other
@@ -204,37 +204,37 @@ def test_what_fits_in_a_gpu(folder: Path) -> None:
     assert row.longest == 8192
 
 
-def test_graphs_and_longer_steps_leave_less(folder: Path) -> None:
+def test_graphs_and_longer_steps_leave_less(model_folder: Path) -> None:
     def other(**environ: str) -> int:
-        return weigh(folder, **environ).row(24).other
+        return weigh(model_folder, **environ).row(24).other
 
     assert other(ENFORCE_EAGER="1") < other() < other(MAX_NUM_BATCHED_TOKENS="16k")
-    assert other() < weigh(folder).row(80).other  # where vLLM's steps are longer
+    assert other() < weigh(model_folder).row(80).other  # where vLLM's steps are longer
 
 
-def test_a_request_that_does_not_fit(folder: Path) -> None:
-    row = weigh(folder).row(24)
+def test_a_request_that_does_not_fit(model_folder: Path) -> None:
+    row = weigh(model_folder).row(24)
     assert 0 < row.requests < 1
     assert row.tokens == row.cache // 131_072
     assert row.longest == row.tokens // 16 * 16  # whole blocks
 
 
-def test_weights_that_do_not_fit_and_those_that_stay_in_main_memory(folder: Path) -> None:
-    assert weigh(folder).row(16).cache < 0
-    row = weigh(folder, CPU_OFFLOAD_GB="8").row(16)
+def test_weights_that_do_not_fit_and_those_that_stay_in_main_memory(model_folder: Path) -> None:
+    assert weigh(model_folder).row(16).cache < 0
+    row = weigh(model_folder, CPU_OFFLOAD_GB="8").row(16)
     assert row.weights == 16 * GB - 8 * GIB
     assert row.cache > 0
 
 
-def test_a_cache_of_a_given_size(folder: Path) -> None:
-    model = weigh(folder, KV_CACHE_MEMORY_BYTES="2G", MAX_MODEL_LEN="4096")
+def test_a_cache_of_a_given_size(model_folder: Path) -> None:
+    model = weigh(model_folder, KV_CACHE_MEMORY_BYTES="2G", MAX_MODEL_LEN="4096")
     assert model.row(24).cache == model.row(80).cache == 2 * GIB
     assert model.row(24).requests == 4
     assert model.row(19).cache < 0
 
 
-def test_several_gpus_hold_more_than_one(folder: Path) -> None:
-    one, two = weigh(folder), weigh(folder, TENSOR_PARALLEL_SIZE="2")
+def test_several_gpus_hold_more_than_one(model_folder: Path) -> None:
+    one, two = weigh(model_folder), weigh(model_folder, TENSOR_PARALLEL_SIZE="2")
     assert two.gpus == 2
     assert two.row(24).weights == 8 * GB
     assert two.row(24).tokens > 5 * one.row(24).tokens
@@ -296,11 +296,11 @@ def test_a_model_that_is_not_known(tmp_path: Path, config: Any, says: str) -> No
         weigh(tmp_path).row(24)
 
 
-def test_a_value_that_is_not_known(folder: Path) -> None:
+def test_a_value_that_is_not_known(model_folder: Path) -> None:
     with pytest.raises(ConfigurationError, match="KV_CACHE_DTYPE=turboquant_4bit_nc"):
-        weigh(folder, KV_CACHE_DTYPE="turboquant_4bit_nc").row(24)
+        weigh(model_folder, KV_CACHE_DTYPE="turboquant_4bit_nc").row(24)
     with pytest.raises(ConfigurationError, match=r"VLLM_EXTRA_ARGS: .*invalid int value"):
-        weigh(folder, VLLM_EXTRA_ARGS="-tp two")
+        weigh(model_folder, VLLM_EXTRA_ARGS="-tp two")
 
 
 # The command
@@ -313,9 +313,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str, **environ: str) -> int:
 
 
 def test_the_table_has_a_line_for_each_gpu(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "--memory", MODEL_NAME=str(folder)) == 0
+    assert run(monkeypatch, "--memory", MODEL_NAME=str(model_folder)) == 0
     said = capsys.readouterr().out
     assert "131,072 bytes a token" in said
     assert "16.00 GB, by model.safetensors.index.json" in said
@@ -327,9 +327,9 @@ def test_the_table_has_a_line_for_each_gpu(
 
 
 def test_one_size_and_two_gpus_for_a_program(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = {"MODEL_NAME": str(folder), "TENSOR_PARALLEL_SIZE": "2"}
+    two = {"MODEL_NAME": str(model_folder), "TENSOR_PARALLEL_SIZE": "2"}
     assert run(monkeypatch, "--memory", "24", "--json", **two) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["kv_cache_bytes_per_token"] == 65_536

@@ -32,7 +32,7 @@ def queue(clock: ManualClock) -> JobQueue:
 
 
 @pytest.fixture
-async def client(queue: JobQueue) -> AsyncIterator[httpx.AsyncClient]:
+async def http_client(queue: JobQueue) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application itself, for what needs no socket."""
     transport = httpx.ASGITransport(app=create_app(queue))
     async with httpx.AsyncClient(transport=transport, base_url="http://x/v2/local") as client:
@@ -40,8 +40,8 @@ async def client(queue: JobQueue) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def worker(client: httpx.AsyncClient) -> FakeWorker:
-    return FakeWorker(client, "worker-1")
+def fake_worker(http_client: httpx.AsyncClient) -> FakeWorker:
+    return FakeWorker(http_client, "worker-1")
 
 
 @pytest.fixture

@@ -25,15 +25,15 @@ async def status(client: httpx.AsyncClient, job_id: str) -> str:
 
 
 async def test_a_job_from_run_to_its_result(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    queued = (await client.post("run", json=JOB)).json()
+    queued = (await http_client.post("run", json=JOB)).json()
     job_id = queued["id"]
     assert queued == {"id": job_id, "status": "IN_QUEUE"}
 
     clock.advance(1.5)
-    assert await worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
-    assert (await client.get(f"status/{job_id}")).json() == {
+    assert await fake_worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
+    assert (await http_client.get(f"status/{job_id}")).json() == {
         "id": job_id,
         "status": "IN_PROGRESS",
         "delayTime": 1500,
@@ -41,9 +41,9 @@ async def test_a_job_from_run_to_its_result(
     }
 
     clock.advance(0.25)
-    await worker.done(job_id, output=["a", "b"])
+    await fake_worker.done(job_id, output=["a", "b"])
     for method in ("GET", "POST"):
-        assert (await client.request(method, f"status/{job_id}")).json() == {
+        assert (await http_client.request(method, f"status/{job_id}")).json() == {
             "id": job_id,
             "status": "COMPLETED",
             "delayTime": 1500,
@@ -53,35 +53,41 @@ async def test_a_job_from_run_to_its_result(
         }
 
 
-async def test_runsync_waits_for_the_result(client: httpx.AsyncClient, worker: FakeWorker) -> None:
-    answer = asyncio.create_task(client.post("runsync", json=JOB))
-    while not (jobs := await worker.take()):
+async def test_runsync_waits_for_the_result(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    answer = asyncio.create_task(http_client.post("runsync", json=JOB))
+    while not (jobs := await fake_worker.take()):
         pass
     assert not answer.done()
-    await worker.done(jobs[0]["id"], output="text")
+    await fake_worker.done(jobs[0]["id"], output="text")
     result = (await answer).json()
     assert result["id"].startswith("sync-")
     assert (result["status"], result["output"]) == ("COMPLETED", "text")
 
 
-async def test_runsync_answers_after_wait_with_the_state_it_has(client: httpx.AsyncClient) -> None:
-    assert (await client.post("runsync?wait=10", json=JOB)).json()["status"] == "IN_QUEUE"
-    assert (await client.post("runsync?wait=soon", json=JOB)).status_code == 400
+async def test_runsync_answers_after_wait_with_the_state_it_has(
+    http_client: httpx.AsyncClient,
+) -> None:
+    assert (await http_client.post("runsync?wait=10", json=JOB)).json()["status"] == "IN_QUEUE"
+    assert (await http_client.post("runsync?wait=soon", json=JOB)).status_code == 400
 
 
-async def test_stream_gives_each_chunk_once(client: httpx.AsyncClient, worker: FakeWorker) -> None:
-    job_id = await submit(client)
-    await worker.take()
-    await worker.stream(job_id, "a")
-    await worker.stream(job_id, "a")  # equal chunks are two chunks
-    answer = (await client.get(f"stream/{job_id}")).json()
+async def test_stream_gives_each_chunk_once(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    job_id = await submit(http_client)
+    await fake_worker.take()
+    await fake_worker.stream(job_id, "a")
+    await fake_worker.stream(job_id, "a")  # equal chunks are two chunks
+    answer = (await http_client.get(f"stream/{job_id}")).json()
     assert answer == {"status": "IN_PROGRESS", "stream": [{"output": "a"}, {"output": "a"}]}
 
-    await worker.stream(job_id, {"b": 1})
-    await worker.done(job_id, output=["a", "a", {"b": 1}])
-    answer = (await client.post(f"stream/{job_id}")).json()
+    await fake_worker.stream(job_id, {"b": 1})
+    await fake_worker.done(job_id, output=["a", "a", {"b": 1}])
+    answer = (await http_client.post(f"stream/{job_id}")).json()
     assert answer == {"status": "COMPLETED", "stream": [{"output": {"b": 1}}]}
-    answer = (await client.get(f"stream/{job_id}")).json()
+    answer = (await http_client.get(f"stream/{job_id}")).json()
     assert answer == {"status": "COMPLETED", "stream": []}
 
 
@@ -96,79 +102,90 @@ async def test_stream_holds_until_there_is_a_chunk(
     assert (await held).json()["stream"] == [{"output": "a"}]
 
 
-async def test_stream_without_news_answers_after_a_while(client: httpx.AsyncClient) -> None:
-    job_id = await submit(client)
-    assert (await client.get(f"stream/{job_id}")).json() == {"status": "IN_QUEUE", "stream": []}
+async def test_stream_without_news_answers_after_a_while(http_client: httpx.AsyncClient) -> None:
+    job_id = await submit(http_client)
+    assert (await http_client.get(f"stream/{job_id}")).json() == {
+        "status": "IN_QUEUE",
+        "stream": [],
+    }
 
 
 async def test_a_cancelled_job_is_not_given_out(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    job_id = await submit(client)
-    answer = (await client.post(f"cancel/{job_id}")).json()
+    job_id = await submit(http_client)
+    answer = (await http_client.post(f"cancel/{job_id}")).json()
     assert answer == {"id": job_id, "status": "CANCELLED"}
-    assert await worker.take() == []
+    assert await fake_worker.take() == []
 
 
 async def test_cancel_leaves_a_final_job_alone(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    job_id = await submit(client)
-    await worker.take()
-    await worker.done(job_id, output="kept")
-    assert (await client.post(f"cancel/{job_id}")).json()["status"] == "COMPLETED"
-    assert (await client.get(f"status/{job_id}")).json()["output"] == "kept"
-    assert await worker.stops() == []
+    job_id = await submit(http_client)
+    await fake_worker.take()
+    await fake_worker.done(job_id, output="kept")
+    assert (await http_client.post(f"cancel/{job_id}")).json()["status"] == "COMPLETED"
+    assert (await http_client.get(f"status/{job_id}")).json()["output"] == "kept"
+    assert await fake_worker.stops() == []
 
 
 async def test_retry_gives_a_failed_job_out_again(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    job_id = await submit(client)
-    assert (await client.post(f"retry/{job_id}")).status_code == 409
-    await worker.take()
-    await worker.stream(job_id, "first try")
-    await worker.done(job_id, error="broken")
+    job_id = await submit(http_client)
+    assert (await http_client.post(f"retry/{job_id}")).status_code == 409
+    await fake_worker.take()
+    await fake_worker.stream(job_id, "first try")
+    await fake_worker.done(job_id, error="broken")
 
-    assert (await client.post(f"retry/{job_id}")).json() == {"id": job_id, "status": "IN_QUEUE"}
-    assert (await client.get(f"status/{job_id}")).json() == {"id": job_id, "status": "IN_QUEUE"}
-    assert await worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
-    await worker.stream(job_id, "second try")
-    assert (await client.get(f"stream/{job_id}")).json()["stream"] == [{"output": "second try"}]
-    await worker.done(job_id, output=[])
-    assert (await client.post(f"retry/{job_id}")).status_code == 409
+    assert (await http_client.post(f"retry/{job_id}")).json() == {
+        "id": job_id,
+        "status": "IN_QUEUE",
+    }
+    assert (await http_client.get(f"status/{job_id}")).json() == {
+        "id": job_id,
+        "status": "IN_QUEUE",
+    }
+    assert await fake_worker.take() == [{"id": job_id, "input": {"prompt": "hello"}}]
+    await fake_worker.stream(job_id, "second try")
+    assert (await http_client.get(f"stream/{job_id}")).json()["stream"] == [
+        {"output": "second try"}
+    ]
+    await fake_worker.done(job_id, output=[])
+    assert (await http_client.post(f"retry/{job_id}")).status_code == 409
 
 
 async def test_purge_removes_what_waits_and_nothing_else(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    taken = await submit(client)
-    await worker.take()
-    waiting = [await submit(client) for _ in range(2)]
-    answer = (await client.post("purge-queue")).json()
+    taken = await submit(http_client)
+    await fake_worker.take()
+    waiting = [await submit(http_client) for _ in range(2)]
+    answer = (await http_client.post("purge-queue")).json()
     assert answer == {"removed": 2, "status": "completed"}
-    assert await status(client, taken) == "IN_PROGRESS"
-    assert [await status(client, job_id) for job_id in waiting] == ["CANCELLED"] * 2
-    assert await worker.take() == []
+    assert await status(http_client, taken) == "IN_PROGRESS"
+    assert [await status(http_client, job_id) for job_id in waiting] == ["CANCELLED"] * 2
+    assert await fake_worker.take() == []
 
 
 async def test_health_counts(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    outcomes = [await submit(client) for _ in range(3)]
-    await worker.take(3)
-    await worker.done(outcomes[0], output=[])
-    await worker.done(outcomes[1], error="x")
-    await client.post(f"retry/{outcomes[1]}")
-    await client.get("ping/worker-2?job_id=a,b&runpod_version=1.12.0")
-    assert (await client.get("health")).json() == {
+    outcomes = [await submit(http_client) for _ in range(3)]
+    await fake_worker.take(3)
+    await fake_worker.done(outcomes[0], output=[])
+    await fake_worker.done(outcomes[1], error="x")
+    await http_client.post(f"retry/{outcomes[1]}")
+    await http_client.get("ping/worker-2?job_id=a,b&runpod_version=1.12.0")
+    assert (await http_client.get("health")).json() == {
         "jobs": {"completed": 1, "failed": 1, "inProgress": 1, "inQueue": 1, "retried": 1},
         "workers": {"idle": 1, "running": 1},
     }
-    await client.post(f"cancel/{outcomes[2]}")
+    await http_client.post(f"cancel/{outcomes[2]}")
     clock.advance(31)
-    await client.get("ping/worker-2?job_id=&runpod_version=1.12.0")
-    assert (await client.get("health")).json()["workers"] == {"idle": 1, "running": 0}
+    await http_client.get("ping/worker-2?job_id=&runpod_version=1.12.0")
+    assert (await http_client.get("health")).json()["workers"] == {"idle": 1, "running": 0}
 
 
 @pytest.mark.parametrize(
@@ -186,9 +203,9 @@ async def test_health_counts(
         b"[" * 100_000,
     ],
 )
-async def test_a_malformed_job_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_a_malformed_job_is_refused(http_client: httpx.AsyncClient, body: bytes) -> None:
     for path in ("run", "runsync"):
-        answer = await client.post(path, content=body)
+        answer = await http_client.post(path, content=body)
         assert answer.status_code == 400
         assert isinstance(answer.json()["error"], str)
 
@@ -211,7 +228,7 @@ async def test_the_sizes_are_limited() -> None:
     assert (Limits().run_bytes, Limits().runsync_bytes) == (10 * 2**20, 20 * 2**20)
 
 
-async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient) -> None:
+async def test_unknown_jobs_and_routes_are_not_found(http_client: httpx.AsyncClient) -> None:
     for method, path in [
         ("GET", "status/x"),
         ("GET", "stream/x"),
@@ -219,67 +236,67 @@ async def test_unknown_jobs_and_routes_are_not_found(client: httpx.AsyncClient) 
         ("POST", "retry/x"),
         ("GET", "nothing"),
     ]:
-        answer = await client.request(method, path)
+        answer = await http_client.request(method, path)
         assert (answer.status_code, list(answer.json())) == (404, ["error"])
-    assert (await client.get("run")).status_code == 405
+    assert (await http_client.get("run")).status_code == 405
 
 
-async def test_paths_work_without_the_endpoint_and_with_any(client: httpx.AsyncClient) -> None:
-    job_id = (await client.post("http://x/run", json=JOB)).json()["id"]
-    assert (await client.get(f"http://x/status/{job_id}")).status_code == 200
-    assert (await client.get(f"http://x/v2/another/status/{job_id}")).status_code == 200
+async def test_paths_work_without_the_endpoint_and_with_any(http_client: httpx.AsyncClient) -> None:
+    job_id = (await http_client.post("http://x/run", json=JOB)).json()["id"]
+    assert (await http_client.get(f"http://x/status/{job_id}")).status_code == 200
+    assert (await http_client.get(f"http://x/v2/another/status/{job_id}")).status_code == 200
 
 
 async def test_a_job_that_executes_too_long_times_out(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    usual = await submit(client)
-    short = await submit(client, policy={"executionTimeout": 5000})
+    usual = await submit(http_client)
+    short = await submit(http_client, policy={"executionTimeout": 5000})
     clock.advance(500)  # waiting does not count
-    await worker.take()
+    await fake_worker.take()
     clock.advance(4.9)
-    assert await status(client, short) == "IN_PROGRESS"
+    assert await status(http_client, short) == "IN_PROGRESS"
     clock.advance(0.2)
-    answer = (await client.get(f"status/{short}")).json()
+    answer = (await http_client.get(f"status/{short}")).json()
     assert (answer["status"], answer["executionTime"]) == ("TIMED_OUT", 5000)
-    assert await worker.stops() == [short]
+    assert await fake_worker.stops() == [short]
     clock.advance(594.8)
-    assert await status(client, usual) == "IN_PROGRESS"
+    assert await status(http_client, usual) == "IN_PROGRESS"
     clock.advance(0.2)
-    assert await status(client, usual) == "TIMED_OUT"
-    assert (await client.post(f"retry/{usual}")).json()["status"] == "IN_QUEUE"
+    assert await status(http_client, usual) == "TIMED_OUT"
+    assert (await http_client.post(f"retry/{usual}")).json()["status"] == "IN_QUEUE"
 
 
 async def test_ttl_ends_waiting_and_executing_jobs(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    executing = await submit(client, policy={"ttl": 20_000})
-    await worker.take()
-    waiting = await submit(client, policy={"ttl": 20_000})
+    executing = await submit(http_client, policy={"ttl": 20_000})
+    await fake_worker.take()
+    waiting = await submit(http_client, policy={"ttl": 20_000})
     clock.advance(19.9)
-    assert await status(client, executing) == "IN_PROGRESS"
-    assert await status(client, waiting) == "IN_QUEUE"
+    assert await status(http_client, executing) == "IN_PROGRESS"
+    assert await status(http_client, waiting) == "IN_QUEUE"
     clock.advance(0.2)
-    assert await status(client, executing) == "TIMED_OUT"
-    assert await status(client, waiting) == "TIMED_OUT"
-    assert await worker.take() == []
+    assert await status(http_client, executing) == "TIMED_OUT"
+    assert await status(http_client, waiting) == "TIMED_OUT"
+    assert await fake_worker.take() == []
 
 
 async def test_results_expire(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    kept_long = await submit(client)
-    kept_short = (await client.post("runsync?wait=0", json=JOB)).json()["id"]
-    await worker.take()
+    kept_long = await submit(http_client)
+    kept_short = (await http_client.post("runsync?wait=0", json=JOB)).json()["id"]
+    await fake_worker.take()
     clock.advance(300)  # the time counts from the end
     for job_id in (kept_long, kept_short):
-        await worker.done(job_id, output=[])
+        await fake_worker.done(job_id, output=[])
     clock.advance(59)
-    assert await status(client, kept_short) == "COMPLETED"
+    assert await status(http_client, kept_short) == "COMPLETED"
     clock.advance(1)
-    assert (await client.get(f"status/{kept_short}")).status_code == 404
+    assert (await http_client.get(f"status/{kept_short}")).status_code == 404
     clock.advance(30 * 60 - 61)
-    assert await status(client, kept_long) == "COMPLETED"
+    assert await status(http_client, kept_long) == "COMPLETED"
     clock.advance(1)
-    assert (await client.get(f"status/{kept_long}")).status_code == 404
+    assert (await http_client.get(f"status/{kept_long}")).status_code == 404
     assert clock.timers == []  # nothing is left behind

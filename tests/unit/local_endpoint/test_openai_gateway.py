@@ -91,13 +91,19 @@ async def ask_step_by_step(
     ],
 )
 async def test_a_request_becomes_a_job(
-    client: httpx.AsyncClient, worker: FakeWorker, request_: Any, body: Any, job_input: Any
+    http_client: httpx.AsyncClient,
+    fake_worker: FakeWorker,
+    request_: Any,
+    body: Any,
+    job_input: Any,
 ) -> None:
     method, path = request_
     for prefix in ("http://x/v2/openai/openai/v1", "http://x/openai/v1"):
-        answer, job = await ask_step_by_step(client, worker, method, f"{prefix}/{path}", **body)
+        answer, job = await ask_step_by_step(
+            http_client, fake_worker, method, f"{prefix}/{path}", **body
+        )
         assert job["input"] == job_input
-        await worker.done(job["id"], output=[{"ok": 1}])
+        await fake_worker.done(job["id"], output=[{"ok": 1}])
         assert (await answer).json() == {"ok": 1}
         assert (await answer).headers["x-job-id"] == job["id"]
 
@@ -113,31 +119,35 @@ async def test_a_request_becomes_a_job(
     ],
 )
 async def test_the_output_becomes_the_body(
-    client: httpx.AsyncClient, worker: FakeWorker, output: Any, content_type: str, text: str
+    http_client: httpx.AsyncClient,
+    fake_worker: FakeWorker,
+    output: Any,
+    content_type: str,
+    text: str,
 ) -> None:
-    answer, job = await ask_step_by_step(client, worker, "GET", "openai/v1/x")
-    await worker.done(job["id"], output=output)
+    answer, job = await ask_step_by_step(http_client, fake_worker, "GET", "openai/v1/x")
+    await fake_worker.done(job["id"], output=output)
     assert (await answer).status_code == 200
     assert (await answer).headers.get("content-type") == content_type
     assert (await answer).text == text
 
 
 async def test_a_worker_that_does_not_aggregate_is_understood(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    answer, job = await ask_step_by_step(client, worker, "GET", "openai/v1/x")
-    await worker.stream(job["id"], {"a": 1})
-    await worker.done(job["id"], output=[])
+    answer, job = await ask_step_by_step(http_client, fake_worker, "GET", "openai/v1/x")
+    await fake_worker.stream(job["id"], {"a": 1})
+    await fake_worker.done(job["id"], output=[])
     assert (await answer).json() == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [{}, STREAM])
 @pytest.mark.parametrize("code", [400, 404, 422, 503])
 async def test_a_failed_job_has_its_errors_status(
-    client: httpx.AsyncClient, worker: FakeWorker, body: Any, code: int
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, body: Any, code: int
 ) -> None:
-    answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/x", json=body)
-    await worker.done(job["id"], **failure(code))
+    answer, job = await ask_step_by_step(http_client, fake_worker, "POST", "openai/v1/x", json=body)
+    await fake_worker.done(job["id"], **failure(code))
     assert (await answer).status_code == code
     assert (await answer).json() == {"error": json.loads(failure(code)["error"])}
     assert (await answer).headers["x-job-id"] == job["id"]
@@ -145,29 +155,31 @@ async def test_a_failed_job_has_its_errors_status(
 
 @pytest.mark.parametrize("error", ["handler: x \ntraceback: /secret", '"text"', '{"code": 200}'])
 async def test_an_error_without_a_status_is_500(
-    client: httpx.AsyncClient, worker: FakeWorker, error: Any
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, error: Any
 ) -> None:
-    answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/x", json={})
-    await worker.done(job["id"], error=error)
+    answer, job = await ask_step_by_step(http_client, fake_worker, "POST", "openai/v1/x", json={})
+    await fake_worker.done(job["id"], error=error)
     assert (await answer).status_code == 500
     assert "secret" not in (await answer).text
     assert isinstance((await answer).json()["error"], dict)
 
 
 async def test_a_job_ended_by_the_endpoint_has_a_status_too(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock, queue: JobQueue
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock, queue: JobQueue
 ) -> None:
     for end, code in (
         (lambda job_id: clock.advance(601), 504),
         (lambda job_id: queue.cancel(queue.find(job_id), "by another client"), 499),
     ):
-        answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/x", json={})
+        answer, job = await ask_step_by_step(
+            http_client, fake_worker, "POST", "openai/v1/x", json={}
+        )
         end(job["id"])
         assert (await answer).status_code == code
         assert (await answer).json()["error"]["code"] == code
 
 
-async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient) -> None:
+async def test_what_cannot_be_a_job_is_refused(http_client: httpx.AsyncClient) -> None:
     too_large = b'"' + b"x" * Limits().runsync_bytes
     for code, request in (
         (400, {"content": b"{"}),
@@ -178,7 +190,7 @@ async def test_what_cannot_be_a_job_is_refused(client: httpx.AsyncClient) -> Non
         (400, {"content": FORM, "headers": {"content-type": f"{FORM_TYPE}; charset=undefined"}}),
         (413, {"content": too_large}),
     ):
-        answer = await client.post("openai/v1/x", **request)
+        answer = await http_client.post("openai/v1/x", **request)
         assert answer.status_code == code
         assert answer.json()["error"]["code"] == code
 
@@ -272,10 +284,14 @@ async def test_a_client_that_goes_cancels_its_job(
     assert (await live.get(f"status/{job['id']}")).json()["status"] == "CANCELLED"
 
 
-async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+async def test_a_form_becomes_a_job(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
     fields = {"model": "m", "timestamp_granularities[]": ["word", "segment"], "stream": "false"}
     request = {"data": fields, "files": {"file": ("talk.wav", b"\x00\xff" * 700_000)}}
-    answer, job = await ask_step_by_step(client, worker, "POST", "openai/v1/audio", **request)
+    answer, job = await ask_step_by_step(
+        http_client, fake_worker, "POST", "openai/v1/audio", **request
+    )
     body = job["input"]["openai_input"]
     assert base64.b64decode(body["file"].pop("data")) == b"\x00\xff" * 700_000
     assert body == fields | {"file": {"filename": "talk.wav"}}
@@ -283,11 +299,11 @@ async def test_a_form_becomes_a_job(client: httpx.AsyncClient, worker: FakeWorke
 
 
 async def test_headers_that_vllm_knows_go_with_the_job(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
     headers = {"X-Request-Id": "mine", "Authorization": "Bearer secret"}
     answer, job = await ask_step_by_step(
-        client, worker, "POST", "openai/v1/x", json={"a": 1}, headers=headers
+        http_client, fake_worker, "POST", "openai/v1/x", json={"a": 1}, headers=headers
     )
     assert job["input"]["openai_headers"] == {"x-request-id": "mine"}
     answer.cancel()

@@ -39,7 +39,7 @@ runpod.serverless.start({
 
 
 @pytest.fixture
-def runpod_endpoint(live_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[runpod.Endpoint]:
+def live_endpoint(live_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[runpod.Endpoint]:
     monkeypatch.setattr(runpod, "endpoint_url_base", live_url.removesuffix("/local"))
     # The client sleeps a second before each look at a stream.
     monkeypatch.setattr(runner, "time", SimpleNamespace(sleep=lambda seconds: None))
@@ -54,24 +54,24 @@ async def count(job_input: dict) -> AsyncIterator[Any]:
 
 
 async def test_the_sdks_client(
-    runpod_endpoint: runpod.Endpoint, live_worker: FakeWorker, live: httpx.AsyncClient, serving: Any
+    live_endpoint: runpod.Endpoint, live_worker: FakeWorker, live: httpx.AsyncClient, serving: Any
 ) -> None:
     def use_without_worker() -> None:
-        waiting = runpod_endpoint.run({"to": 1})
+        waiting = live_endpoint.run({"to": 1})
         assert waiting.status() == "IN_QUEUE"
         assert waiting.cancel(timeout=30) == {"id": waiting.job_id, "status": "CANCELLED"}
         assert waiting.status() == "CANCELLED"
-        runpod_endpoint.run({"to": 1})
-        assert runpod_endpoint.health(timeout=30)["jobs"]["inQueue"] == 1
-        assert runpod_endpoint.purge_queue() == {"removed": 1, "status": "completed"}
+        live_endpoint.run({"to": 1})
+        assert live_endpoint.health(timeout=30)["jobs"]["inQueue"] == 1
+        assert live_endpoint.purge_queue() == {"removed": 1, "status": "completed"}
 
     def use() -> None:
         expected = [{"n": 0}, {"n": 1}]
-        assert runpod_endpoint.run_sync({"to": 2}, timeout=5) == expected
-        job = runpod_endpoint.run({"input": {"to": 2}})
+        assert live_endpoint.run_sync({"to": 2}, timeout=5) == expected
+        job = live_endpoint.run({"input": {"to": 2}})
         assert list(job.stream()) == expected
         assert job.output() == expected
-        assert runpod_endpoint.health(timeout=30)["jobs"]["completed"] == 2
+        assert live_endpoint.health(timeout=30)["jobs"]["completed"] == 2
 
     await asyncio.to_thread(use_without_worker)
     async with serving(live_worker, count):

@@ -27,23 +27,23 @@ async def wait_until_held(queue: JobQueue, worker_id: str) -> None:
     await asyncio.sleep(0.03)
 
 
-async def test_job_take_gives_the_oldest_job(client: httpx.AsyncClient) -> None:
-    first, second = await submit(client), await submit(client)
+async def test_job_take_gives_the_oldest_job(http_client: httpx.AsyncClient) -> None:
+    first, second = await submit(http_client), await submit(http_client)
     for job_id in (first, second):
-        answer = await client.get("job-take/w?gpu=local&job_in_progress=0")
+        answer = await http_client.get("job-take/w?gpu=local&job_in_progress=0")
         assert answer.headers["content-type"] == "application/json"
         assert answer.json() == {"id": job_id, "input": {"prompt": "hello"}}
-    answer = await client.get("job-take/w?gpu=local&job_in_progress=1")
+    answer = await http_client.get("job-take/w?gpu=local&job_in_progress=1")
     assert (answer.status_code, answer.content) == (204, b"")
 
 
 async def test_job_take_batch_gives_at_most_what_is_asked(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    ids = [await submit(client) for _ in range(5)]
-    assert [job["id"] for job in await worker.take(3)] == ids[:3]
-    assert [job["id"] for job in await worker.take(3)] == ids[3:]
-    assert (await client.get("job-take-batch/w?batch_size=0")).status_code == 400
+    ids = [await submit(http_client) for _ in range(5)]
+    assert [job["id"] for job in await fake_worker.take(3)] == ids[:3]
+    assert [job["id"] for job in await fake_worker.take(3)] == ids[3:]
+    assert (await http_client.get("job-take-batch/w?batch_size=0")).status_code == 400
 
 
 async def test_a_held_job_take_is_answered_by_a_job(
@@ -89,105 +89,111 @@ async def test_a_stop_signal_reaches_the_worker_that_holds_the_job(
 
 
 async def test_stops_wait_for_the_next_poll_and_are_told_once(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    ids = [await submit(client) for _ in range(2)]
-    await worker.take()
+    ids = [await submit(http_client) for _ in range(2)]
+    await fake_worker.take()
     clock.advance(1)
     for job_id in ids:
-        await client.post(f"cancel/{job_id}")
-    assert await worker.stops() == sorted(ids)
-    assert await worker.stops() == []
+        await http_client.post(f"cancel/{job_id}")
+    assert await fake_worker.stops() == sorted(ids)
+    assert await fake_worker.stops() == []
 
 
 async def test_a_stop_is_not_told_before_the_sdk_can_have_begun_the_job(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    silent, heard_of = [await submit(client) for _ in range(2)]
-    await worker.take()
-    await worker.stream(heard_of, "a chunk")
+    silent, heard_of = [await submit(http_client) for _ in range(2)]
+    await fake_worker.take()
+    await fake_worker.stream(heard_of, "a chunk")
     for job_id in (silent, heard_of):
-        await client.post(f"cancel/{job_id}")
-    assert await worker.stops() == [heard_of]
+        await http_client.post(f"cancel/{job_id}")
+    assert await fake_worker.stops() == [heard_of]
     clock.advance(0.3)
-    assert await worker.stops() == [silent]
+    assert await fake_worker.stops() == [silent]
 
 
-async def test_an_error_is_kept_as_text(client: httpx.AsyncClient, worker: FakeWorker) -> None:
+async def test_an_error_is_kept_as_text(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
     text = json.dumps({"message": "é", "code": 400})
     for error, kept in ((text, text), ({"a": 1}, '{"a": 1}'), ("plain", "plain")):
-        job_id = await submit(client)
-        await worker.take()
-        await worker.done(job_id, error=error)
-        answer = await result(client, job_id)
+        job_id = await submit(http_client)
+        await fake_worker.take()
+        await fake_worker.done(job_id, error=error)
+        answer = await result(http_client, job_id)
         assert (answer["status"], answer["error"]) == ("FAILED", kept)
 
 
 async def test_late_posts_are_quietly_ignored(
-    client: httpx.AsyncClient, worker: FakeWorker
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
 ) -> None:
-    job_id = await submit(client)
-    await worker.take()
-    await FakeWorker(client, "other").stream(job_id, "not its job")
-    await FakeWorker(client, "other").done(job_id, output="not its job")
-    assert (await result(client, job_id))["status"] == "IN_PROGRESS"
+    job_id = await submit(http_client)
+    await fake_worker.take()
+    await FakeWorker(http_client, "other").stream(job_id, "not its job")
+    await FakeWorker(http_client, "other").done(job_id, output="not its job")
+    assert (await result(http_client, job_id))["status"] == "IN_PROGRESS"
 
-    await worker.done(job_id, output="first")
+    await fake_worker.done(job_id, output="first")
     for answer in (
-        await worker.done(job_id, output="again"),
-        await worker.done(job_id, error="again"),
-        await worker.stream(job_id, "again"),
-        await worker.stream("unknown", "x"),
-        await worker.done("unknown", output="x"),
+        await fake_worker.done(job_id, output="again"),
+        await fake_worker.done(job_id, error="again"),
+        await fake_worker.stream(job_id, "again"),
+        await fake_worker.stream("unknown", "x"),
+        await fake_worker.done("unknown", output="x"),
     ):
         assert answer.status_code == 200
-    final = await result(client, job_id)
+    final = await result(http_client, job_id)
     assert (final["status"], final["output"]) == ("COMPLETED", "first")
-    assert (await client.get(f"stream/{job_id}")).json()["stream"] == []
-    assert (await client.get("health")).json()["jobs"]["completed"] == 1
+    assert (await http_client.get(f"stream/{job_id}")).json()["stream"] == []
+    assert (await http_client.get("health")).json()["jobs"]["completed"] == 1
 
 
 async def test_a_worker_that_lost_its_job_to_a_retry_cannot_touch_it(
-    client: httpx.AsyncClient, worker: FakeWorker, clock: ManualClock
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
 ) -> None:
-    job_id = await submit(client, policy={"executionTimeout": 1000})
-    await worker.take()
+    job_id = await submit(http_client, policy={"executionTimeout": 1000})
+    await fake_worker.take()
     clock.advance(2)
-    await client.post(f"retry/{job_id}")
-    second = FakeWorker(client, "second")
+    await http_client.post(f"retry/{job_id}")
+    second = FakeWorker(http_client, "second")
     await second.take()
-    await worker.done(job_id, output="late")
-    assert (await result(client, job_id))["status"] == "IN_PROGRESS"
+    await fake_worker.done(job_id, output="late")
+    assert (await result(http_client, job_id))["status"] == "IN_PROGRESS"
     await second.done(job_id, output="right")
-    assert (await result(client, job_id))["output"] == "right"
+    assert (await result(http_client, job_id))["output"] == "right"
 
 
 @pytest.mark.parametrize("output", ["a=1&b=%20+ü", {"nested": [None, 1.5]}, "", None, "😀\n"])
 async def test_bodies_survive_the_form_content_type(
-    client: httpx.AsyncClient, worker: FakeWorker, output: object
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, output: object
 ) -> None:
-    job_id = await submit(client)
-    await worker.take()
-    await worker.stream(job_id, output)
-    await worker.done(job_id, output=output)
-    assert (await client.get(f"stream/{job_id}")).json()["stream"] == [{"output": output}]
-    assert (await result(client, job_id))["output"] == output
+    job_id = await submit(http_client)
+    await fake_worker.take()
+    await fake_worker.stream(job_id, output)
+    await fake_worker.done(job_id, output=output)
+    assert (await http_client.get(f"stream/{job_id}")).json()["stream"] == [{"output": output}]
+    assert (await result(http_client, job_id))["output"] == output
 
 
-async def test_a_malformed_post_is_refused(client: httpx.AsyncClient, worker: FakeWorker) -> None:
-    job_id = await submit(client)
-    await worker.take()
+async def test_a_malformed_post_is_refused(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    job_id = await submit(http_client)
+    await fake_worker.take()
     for path in ("job-stream", "job-done"):
         for body in (b"", b"{", b"[1]"):
-            answer = await client.post(f"{path}/{worker.id}/{job_id}", content=body)
+            answer = await http_client.post(f"{path}/{fake_worker.id}/{job_id}", content=body)
             assert answer.status_code == 400
-    assert (await result(client, job_id))["status"] == "IN_PROGRESS"
+    assert (await result(http_client, job_id))["status"] == "IN_PROGRESS"
 
 
-async def test_no_input_can_spoil_a_batch(client: httpx.AsyncClient, worker: FakeWorker) -> None:
-    await client.post("run", content=rb'{"input": {"half": "\ud800", "number": NaN}}')
-    await submit(client)
-    half, other = await worker.take()
+async def test_no_input_can_spoil_a_batch(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    await http_client.post("run", content=rb'{"input": {"half": "\ud800", "number": NaN}}')
+    await submit(http_client)
+    half, other = await fake_worker.take()
     assert half["input"]["half"] == "?"
     assert other["input"] == {"prompt": "hello"}
 
@@ -210,10 +216,12 @@ async def test_closing_releases_polls_and_lets_work_finish(
     assert (await result(live, running))["output"] == "done"
 
 
-async def test_closing_fails_the_jobs_that_wait(client: httpx.AsyncClient, queue: JobQueue) -> None:
-    job_id = await submit(client)
+async def test_closing_fails_the_jobs_that_wait(
+    http_client: httpx.AsyncClient, queue: JobQueue
+) -> None:
+    job_id = await submit(http_client)
     queue.close()
-    answer = await result(client, job_id)
+    answer = await result(http_client, job_id)
     assert answer["status"] == "FAILED"
     assert json.loads(str(answer["error"]))["code"] == 503
-    assert (await client.post(f"retry/{job_id}")).status_code == 503
+    assert (await http_client.post(f"retry/{job_id}")).status_code == 503

@@ -128,7 +128,7 @@ async def test_a_loop_that_is_held_up_shows(
 
 
 @pytest.fixture
-def url(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
+def metrics_url(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
     caplog.set_level("INFO", "vllm_worker.observability.metrics")
     logging.getLogger("vllm_worker").propagate = True
     with serving_metrics("127.0.0.1", 0, registry):
@@ -142,8 +142,8 @@ def address(caplog: pytest.LogCaptureFixture) -> str:
     return match[1]
 
 
-def test_only_metrics_are_served(url: str) -> None:
-    with httpx.Client(base_url=url, trust_env=False) as client:
+def test_only_metrics_are_served(metrics_url: str) -> None:
+    with httpx.Client(base_url=metrics_url, trust_env=False) as client:
         answer = client.get("/metrics")
         families = {family.name for family in text_string_to_metric_families(answer.text)}
         assert "vllm_worker_jobs_in_flight" in families

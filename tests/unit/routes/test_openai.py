@@ -1,3 +1,5 @@
+"""OpenAI's routes: answers of an application become the outputs of a job."""
+
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,85 +10,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.support.fake_engine import FakeEngine, words
+from tests.support.fake_engine import FakeEngine
 from vllm_worker.configuration.settings import load_settings
-from vllm_worker.engine.protocol import Delta, RequestContext
-from vllm_worker.errors import EngineFailure, JobError, NoSuchRoute
-from vllm_worker.jobs.inputs import NativeJob, OpenAIJob
-from vllm_worker.routes import native as native_route
+from vllm_worker.engine.protocol import RequestContext
+from vllm_worker.errors import EngineFailure, JobError
+from vllm_worker.jobs.inputs import OpenAIJob
 from vllm_worker.routes import openai as openai_route
 from vllm_worker.routes.allowlist import open_route
-from vllm_worker.streaming.schedule import Schedule
 
 CONTEXT = RequestContext("job-1")
 
 
 def settings(**environ: str) -> Any:
     return load_settings({"STREAM_MAX_DELAY_MS": "0"} | environ)
-
-
-# The native route
-
-
-async def native(job: dict[str, Any], *deltas: Any) -> list[Any]:
-    engine = FakeEngine(deltas)
-    return [o async for o in native_route.answer(NativeJob(**job), CONTEXT, engine, settings())]
-
-
-def test_a_job_changes_the_schedule_where_it_says_so() -> None:
-    default = Schedule(1, 50, 3)
-    assert native_route.schedule_of(NativeJob(prompt=""), default) == default
-    sizes = {"min_batch_size": 2, "max_batch_size": 10, "batch_size_growth_factor": 2}
-    job = NativeJob.model_validate({"prompt": "", **sizes})
-    assert native_route.schedule_of(job, default) == Schedule(2, 10, 2)
-
-
-async def test_a_native_job_that_does_not_stream_has_one_output() -> None:
-    final = Delta(0, ["All of it."], 4, input_tokens=5, finish_reason="stop")
-    assert await native({"prompt": "x"}, final) == [
-        {
-            "choices": [{"tokens": ["All of it."], "finish_reason": "stop"}],
-            "usage": {"input": 5, "output": 4},
-        }
-    ]
-
-
-async def test_a_native_stream_counts_on_and_ends_with_the_finish_reason() -> None:
-    outputs = await native({"prompt": "x", "stream": True}, *words("a", "b", "c", "d", "e"))
-    assert outputs == [
-        {"choices": [{"tokens": ["a"]}], "usage": {"input": 5, "output": 1}},
-        {"choices": [{"tokens": ["b", "c", "d"]}], "usage": {"input": 5, "output": 4}},
-        {
-            "choices": [{"tokens": ["e"], "finish_reason": "stop"}],
-            "usage": {"input": 5, "output": 5},
-        },
-    ]
-
-
-async def test_tokens_are_counted_not_deltas() -> None:
-    merged = Delta(0, ["abcdef"], 6, input_tokens=5, finish_reason="length")
-    outputs = await native({"prompt": "x", "stream": True}, merged)
-    assert [output["usage"]["output"] for output in outputs] == [1, 4, 6]
-    texts = [text for output in outputs for text in output["choices"][0]["tokens"]]
-    assert "".join(texts) == "abcdef"
-
-
-async def test_each_choice_gets_its_own_tokens_and_finish_reason() -> None:
-    deltas = [
-        Delta(0, ["a"], 1, 5),
-        Delta(1, ["b"], 1, 5, "stop"),
-        Delta(0, ["c"], 1, 5, "length"),
-    ]
-    job = {"prompt": "x", "stream": True, "sampling_params": {"n": 2}, "min_batch_size": 2}
-    first, last = await native(job, *deltas)
-    assert first["choices"] == [{"tokens": ["a"]}, {"tokens": ["b"]}]
-    assert last["choices"] == [
-        {"tokens": ["c"], "finish_reason": "length"},
-        {"tokens": [], "finish_reason": "stop"},
-    ]
-
-
-# The OpenAI route
 
 
 def event(data: Any) -> str:
@@ -254,39 +190,6 @@ async def test_an_unknown_route_and_a_wrong_method_are_named(
     _, failure = await outputs_and_error(answer(wrong, engine))
     assert (failure.code, failure.param) == (405, "method")
     assert failure.message.startswith("/v1/chat/completions takes POST, not GET.")
-
-
-@pytest.mark.parametrize(
-    ("route", "code"),
-    [
-        ("/sleep", 403),
-        ("/inference/v1/abort_requests", 403),
-        ("/v1/load_lora_adapter?x=1", 403),
-        ("/%73leep", 403),
-        ("/metrics", 403),
-        ("/v1/nope", 404),
-        ("/v1/models/../sleep", 404),
-        ("/v1/models/x", 404),
-        ("/v1/responses/a/b/cancel", 404),
-        ("/v1/models\n", 404),
-    ],
-)
-def test_a_route_that_is_shut_or_unknown_is_not_called(route: str, code: int) -> None:
-    with pytest.raises(JobError) as raised:
-        open_route(OpenAIJob(route=route, body={"a": 1}).path)
-    assert (raised.value.code, raised.value.param) == (code, "route")
-
-
-@pytest.mark.parametrize(
-    "route",
-    ["/v1/models", "/v1/models?x=1", "/v1/responses/resp_1", "/v1/responses/resp%2F1/cancel"],
-)
-def test_a_route_that_is_named_is_open(route: str) -> None:
-    if "%2F" in route:
-        with pytest.raises(NoSuchRoute):  # a slash, however written, parts a path
-            open_route(OpenAIJob(route=route).path)
-    else:
-        open_route(OpenAIJob(route=route).path)
 
 
 class FastAPILike:
