@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cold_start_report, report
-from builder import set_up, version_table
+from builder import doc_parts, set_up, version_table
+from builder.doc_parts import cuda_version
 from vllm_worker.configuration.catalogue import (
     Variable,
     catalogue,
@@ -71,13 +72,6 @@ def vllm_options() -> str:
     from vllm_worker.engine.args import describe_options
 
     return _json(describe_options())
-
-
-def cuda_version() -> str:
-    """That of the libraries that the pinned vLLM runs with."""
-    lock = (set_up.REQUIREMENTS / "cuda.txt").read_text()
-    (toolkit,) = re.findall(r"^cuda-toolkit==(\d+\.\d+)", lock, re.M)
-    return str(toolkit)
 
 
 def dockerfile() -> str:
@@ -243,7 +237,19 @@ def readme() -> str:
     """The README's short table, and with which vLLM the worker was tried."""
     variables = [catalogue()[name] for name in README_VARIABLES]
     text = _between((ROOT / "README.md").read_text(), "\n".join(_rows(variables)))
+    text = _between(text, doc_parts.pins(), "pins")
+    text = _between(text, doc_parts.figures(report.load()), "figures")
     return _between(text, version_table.summary(version_table.load()), "versions")
+
+
+def seams() -> str:
+    """docs/seams.md: its text is written by hand, its table is not."""
+    return _between((ROOT / "docs" / "seams.md").read_text(), doc_parts.seams())
+
+
+def upstream() -> str:
+    """docs/upstream.md, likewise."""
+    return _between((ROOT / "docs" / "upstream.md").read_text(), doc_parts.replaced())
 
 
 def performance() -> str:
@@ -318,6 +324,8 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/performance.md": performance,
     "docs/cold-start.md": cold_start,
     "docs/versions.md": versions,
+    "docs/seams.md": seams,
+    "docs/upstream.md": upstream,
     "README.md": readme,
 }
 

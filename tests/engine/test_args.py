@@ -20,7 +20,7 @@ def parse(**environ: str) -> Any:
 
 
 # The table of the seed worker: each row's effect on the arguments or the settings.
-SEED_TABLE = [
+DOCUMENTED_OPTIONS = [
     ("MODEL_NAME", "org/other", "model", "org/other"),
     ("MODEL_REVISION", "abc", "revision", "abc"),
     ("MAX_MODEL_LEN", "4096", "max_model_len", 4096),
@@ -43,7 +43,7 @@ SEED_TABLE = [
     ("DISABLE_LOG_STATS", "0", "disable_log_stats", False),
     ("DISABLE_LOG_REQUESTS", "0", "enable_log_requests", True),
 ]
-SEED_SETTINGS = [
+DOCUMENTED_SETTINGS = [
     ("BASE_PATH", "/models", "base_path", "/models"),
     ("DEFAULT_BATCH_SIZE", "20", "default_batch_size", 20),
     ("DEFAULT_MIN_BATCH_SIZE", "2", "default_min_batch_size", 2),
@@ -64,10 +64,10 @@ SEED_DEFAULTS = {
     "disable_log_stats": True,
     "enable_log_requests": False,
 }
-SEED_GONE = ["SWAP_SPACE", "MAX_CONTEXT_LEN_TO_CAPTURE"]
+DOCUMENTED_AND_GONE = ["SWAP_SPACE", "MAX_CONTEXT_LEN_TO_CAPTURE"]
 
 
-@pytest.mark.parametrize(("name", "text", "option", "expected"), SEED_TABLE)
+@pytest.mark.parametrize(("name", "text", "option", "expected"), DOCUMENTED_OPTIONS)
 def test_a_row_of_the_seeds_table_reaches_the_engine(
     name: str, text: str, option: str, expected: Any
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_row_of_the_seeds_table_reaches_the_engine(
     assert getattr(parse(), option) != expected
 
 
-@pytest.mark.parametrize(("name", "text", "setting", "expected"), SEED_SETTINGS)
+@pytest.mark.parametrize(("name", "text", "setting", "expected"), DOCUMENTED_SETTINGS)
 def test_a_row_of_the_seeds_table_reaches_the_settings(
     name: str, text: str, setting: str, expected: Any
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_row_of_the_seeds_table_reaches_the_settings(
     assert getattr(load_configuration(environ).settings, setting) != expected
 
 
-@pytest.mark.parametrize("name", SEED_GONE)
+@pytest.mark.parametrize("name", DOCUMENTED_AND_GONE)
 def test_a_row_that_vllm_no_longer_has_is_accepted_with_a_line(name: str) -> None:
     (note,) = load_configuration({name: "1"}).notes
     assert note.startswith(f"{name}=1 has no effect: vLLM 0.32 ")

@@ -65,7 +65,7 @@ async def test_a_schema(engine: VLLMEngine, constraint: dict[str, Any]) -> None:
         ("guided_grammar", 'root ::= "left" | "right"', {"left", "right"}),
     ],
 )
-async def test_the_other_older_names(
+async def test_the_other_legacy_names(
     engine: VLLMEngine, name: str, value: Any, allowed: set[str]
 ) -> None:
     sampling = {"max_tokens": 20, "temperature": 0, name: value}

@@ -60,6 +60,8 @@ class GuardedConnector(MediaConnector):  # type: ignore[misc]
             # vLLM's own refusal would be answered with status 500.
             if not self._reads_files:
                 raise ValueError("This worker reads no files: send media as a data URL.")
+        elif target.scheme not in ("http", "https"):
+            raise ValueError("The URL must be either a HTTP, data or file URL.")
         elif not self._domains:
             raise ValueError(
                 "This worker fetches no media: send it as a data URL. (ALLOWED_MEDIA_DOMAINS names "

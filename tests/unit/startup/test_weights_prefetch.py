@@ -12,7 +12,7 @@ def files(**environ: str) -> list[str]:
     return [file.name for file in weights(load_configuration(environ))]
 
 
-def test_the_weights_of_a_model_in_a_folder_are_read_ahead(tmp_path: Path) -> None:
+def test_the_weights_of_a_model_in_a_folder_are_prefetched(tmp_path: Path) -> None:
     for name in ("b.safetensors", "a.safetensors", "training.bin", "config.json"):
         (tmp_path / name).touch()
     assert files(MODEL_NAME=str(tmp_path)) == ["a.safetensors", "b.safetensors"]
