@@ -17,7 +17,6 @@ import psutil
 import uvloop
 
 from benchmarks import systems
-from benchmarks.charts import draw
 from benchmarks.figures import Figures, measure, median
 from benchmarks.report import Key, Results, save, table, targets_table
 from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, Case, System
@@ -106,6 +105,8 @@ def main() -> None:
     print(table(medians))
     if options.quick:
         return
+    from benchmarks.charts import draw  # matplotlib takes a second to import
+
     results = Results(machine(), rounds, medians)
     save(results)
     draw(results)

@@ -125,12 +125,12 @@ async def test_while_a_chunk_is_posted_nothing_leaves_the_engine() -> None:
 
 
 async def test_a_token_is_held_no_longer_than_the_delay() -> None:
-    stream, reader = await started(0.5)
+    stream, reader = await started(0.2)
     await stream.token()
     await reader.post()
     await stream.token()
     assert reader.sizes == [1]  # three are wanted
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(0.3)
     assert reader.sizes == [1, 1]
     reader.task.cancel()
 
