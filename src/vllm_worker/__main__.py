@@ -27,14 +27,14 @@ def main() -> int:
         return 2
     _say_notes(configuration)
     if arguments.check:
-        print("nothing is wrong, as far as can be seen without vLLM")
+        print("no problems found (checked without vLLM)")
     else:
         print(effective(configuration, as_json=arguments.json))
     return 0
 
 
 def _weigh(size: float, as_json: bool) -> int:
-    """Shows what the model takes of GPUs of `size` GB; 0 is RunPod's usual ones."""
+    """Show what the model takes on GPUs of `size` GB; 0 stands for RunPod's usual sizes."""
     # As on a machine with a GPU, whose defaults are others than those without.
     gpu = {} if count_gpus(os.environ) else {"CUDA_VISIBLE_DEVICES": "0"}
     configuration = load_configuration(os.environ | gpu)
@@ -46,7 +46,7 @@ def _weigh(size: float, as_json: bool) -> int:
 
 
 def _show_seams() -> int:
-    """Shows how the installed vLLM compares. Returns 1 when something required is not as known."""
+    """Show how the installed vLLM compares. Returns 1 if something required is different."""
     from vllm_worker.engine.patches.seams import describe, examine  # imports vLLM
 
     print(table([("seam", "used for", "where", "what is different"), *describe()]))

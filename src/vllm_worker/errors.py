@@ -26,7 +26,7 @@ class WorkerError(Exception):
 
 
 class ConfigurationError(WorkerError):
-    """Settings that are wrong, all of them at once, a line each."""
+    """Wrong settings, all of them at once, one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -38,7 +38,7 @@ class StartFailure(WorkerError):
 
 
 class JobError(WorkerError):
-    """What a client is told about its job, in the fields of OpenAI's error object.
+    """An error that a client sees, with the fields of OpenAI's error object.
 
     `code` is the HTTP status as a number, which is how vLLM fills that field.
     """
@@ -64,7 +64,7 @@ class JobError(WorkerError):
         """The job output that makes RunPod fail the job.
 
         A JSON string, because the SDK applies `str()` to whatever is under "error". In ASCII,
-        because half a surrogate pair, quoted from an input, would make the SDK lose the job.
+        because an unpaired surrogate, quoted from an input, would make the SDK lose the job.
         """
         return {"error": json.dumps(self.as_object())}
 
@@ -106,7 +106,7 @@ class MethodNotAllowed(JobError):
 
 
 class TooLarge(JobError):
-    """What the job brings, or what comes of it, is larger than a limit of this worker."""
+    """The job or its output is larger than a limit of this worker."""
 
     code = 413
     type = "RequestTooLargeError"

@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 _DEATH_CHECK_S = 0.25
 _PING_S = 1.0
 _DRAIN_S = 5.0
-"""How long the answers to the last jobs may take to be posted at a worker's sudden end."""
+"""Time to post the answers to the last jobs when a worker ends suddenly."""
 
 _TOO_LARGE = (
-    "The output of this job is larger than {:,} bytes, which is all that RunPod takes "
+    "The output of this job is larger than {:,} bytes, the most that RunPod accepts "
     "(MAX_OUTPUT_BYTES). Ask for fewer tokens, choices or log-probabilities."
 )
 
@@ -48,7 +48,7 @@ class Worker:
         self._grace_is_over = False
 
     async def start(self) -> None:
-        """Gets the engine ready in this event loop. Jobs may come when it returns."""
+        """Get the engine ready in this event loop. The worker accepts jobs when this returns."""
         with step("vLLM's application built and warmed up"):
             await self._engine.start()
         self._summary = asyncio.create_task(self._log.summarise())
@@ -57,11 +57,11 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether jobs may come."""
+        """Whether the worker accepts jobs."""
         return self._ready.is_set()
 
     async def until_ready(self) -> None:
-        """Returns when jobs may come."""
+        """Wait until the worker accepts jobs."""
         await self._ready.wait()
 
     async def handle(self, job: dict[str, Any]) -> AsyncGenerator[Any]:
@@ -86,12 +86,12 @@ class Worker:
         except JobError as error:
             yield self._failure(record, error).as_output()
         except Exception as error:
-            failure = EngineFailure("The worker failed at this job. Its log says where.")
+            failure = EngineFailure("The worker failed on this job. Its log says where.")
             failure.__cause__ = error
             yield self._failure(record, failure).as_output()
 
     def shut_down(self) -> None:
-        """Gives the jobs in flight SHUTDOWN_GRACE_S to finish; called again, ends them at once."""
+        """Give the jobs in flight SHUTDOWN_GRACE_S to finish; a second call ends them at once."""
         if self._shutting_down:
             self._grace_is_over = True
             return
@@ -99,7 +99,7 @@ class Worker:
         asyncio.get_running_loop().call_later(self.settings.shutdown_grace_s, self.shut_down)
 
     async def wait_for_end(self) -> None:
-        """Returns when the process has to end although jobs may be in flight, which fail from now.
+        """Wait until the process has to end even with jobs in flight, which fail from then on.
 
         That is when the engine is dead, has not answered for too long while jobs wait, or when the
         jobs have had their time since `shut_down`.
@@ -113,16 +113,16 @@ class Worker:
             pinging.cancel()
             await asyncio.gather(pinging, return_exceptions=True)
         if not self._grace_is_over:
-            logger.error("the engine has died: answering the jobs in flight, then ending")
+            logger.error("the engine has died: failing the jobs in flight, then exiting")
             self.exit_code = 1
             return
         logger.warning(
-            "no more time to finish (SHUTDOWN_GRACE_S): failing %d jobs", len(self._jobs)
+            "shutdown grace is over (SHUTDOWN_GRACE_S): failing %d jobs", len(self._jobs)
         )
         self._engine.mark_dead()
 
     async def _until_stalled(self) -> None:
-        """Gives the engine up when it does not answer in time."""
+        """Mark the engine dead when it does not answer in time."""
         limit = self.settings.engine_stall_timeout_s
         while True:
             await asyncio.sleep(_PING_S)
@@ -140,7 +140,7 @@ class Worker:
         self._engine.mark_dead()
 
     async def drain(self) -> None:
-        """Returns when the jobs in flight are answered, or that takes too long."""
+        """Wait until the jobs in flight are answered, up to a limit."""
         # Two looks apart, for jobs that the SDK has taken but not yet started.
         for _ in range(2):
             await asyncio.sleep(_DEATH_CHECK_S)
@@ -162,7 +162,7 @@ class Worker:
             yield output
 
     def _failure(self, record: JobRecord, error: JobError) -> JobError:
-        """What the client is told; what is not the client's problem is logged as well."""
+        """The error for the client; an error that is not the client's fault is logged as well."""
         if error.code >= 500:
             logger.error(
                 "job %s failed: %s", record.job_id, error_location(error.__cause__ or error)

@@ -32,7 +32,7 @@ def write(folder: Path, name: str, content: Any) -> str:
 
 
 WRONG: list[tuple[dict[str, str], str]] = [
-    ({"MAX_NUM_SEQS": "many"}, "MAX_NUM_SEQS='many': must be a whole number."),
+    ({"MAX_NUM_SEQS": "many"}, "MAX_NUM_SEQS='many': must be an integer."),
     ({"GPU_MEMORY_UTILIZATION": "x"}, "GPU_MEMORY_UTILIZATION='x': must be a number."),
     (
         {"GPU_MEMORY_UTILIZATION": "1.5"},
@@ -58,11 +58,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"MAX_MODEL_LENS": "5"},
-        "MAX_MODEL_LENS is no variable of the worker. Did you mean MAX_MODEL_LEN?",
+        "MAX_MODEL_LENS is not a variable of the worker. Did you mean MAX_MODEL_LEN?",
     ),
     (
         {"DEFAULT_BACTH_SIZE": "5"},
-        "DEFAULT_BACTH_SIZE is no variable of the worker. Did you mean DEFAULT_BATCH_SIZE?",
+        "DEFAULT_BACTH_SIZE is not a variable of the worker. Did you mean DEFAULT_BATCH_SIZE?",
     ),
     (
         {"CUSTOM_CHAT_TEMPLATE": "{% if %}"},
@@ -125,7 +125,7 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"MAX_MODEL_LEN": "long"},
-        "MAX_MODEL_LEN='long': must be a whole number, such as 8192 or 8k.",
+        "MAX_MODEL_LEN='long': must be an integer, such as 8192 or 8k.",
     ),
     (
         {"LIMIT_MM_PER_PROMPT": "image=4"},
@@ -139,12 +139,12 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": ","},
-        "OPENAI_SERVED_MODEL_NAME_OVERRIDE=',': must be one or more names between commas.",
+        "OPENAI_SERVED_MODEL_NAME_OVERRIDE=',': must be one or more comma-separated names.",
     ),
     ({"MODEL_NAME": "/no/such/model"}, "MODEL_NAME='/no/such/model': is not a folder."),
     (
         {"VLLM_EXTRA_ARG": "x"},
-        "VLLM_EXTRA_ARG is no variable of the worker. Did you mean VLLM_EXTRA_ARGS?",
+        "VLLM_EXTRA_ARG is not a variable of the worker. Did you mean VLLM_EXTRA_ARGS?",
     ),
     (
         {"MAX_CONCURRENCY": "0"},

@@ -149,7 +149,7 @@ def test_a_job_that_is_given_out_twice_is_answered_once(rig: Rig) -> None:
     rig.platform.faults["job-take"].append(answer(200, json.dumps([job, job]).encode()))
     began, done = rig.log.count("begins"), rig.platform.seen["job-done"]
     rig.end_of(rig.run())  # lets the poll go that is held
-    eventually(lambda: "job twice came again while it is here" in rig.log)
+    eventually(lambda: "job twice was delivered again while in flight" in rig.log)
     eventually(lambda: "job twice: native" in rig.log)
     assert rig.log.count("begins") == began + 2
     assert rig.platform.seen["job-done"] == done + 2
@@ -160,7 +160,7 @@ def test_a_job_that_comes_again_and_is_then_stopped_begins_anew(rig: Rig) -> Non
     faults = rig.platform.faults
     faults["job-take"].extend(answer(200, json.dumps([j]).encode()) for j in (job, job | QUICK))
     rig.end_of(rig.run())  # lets the poll go that is held
-    eventually(lambda: "job again came again while it is here" in rig.log)
+    eventually(lambda: "job again was delivered again while in flight" in rig.log)
     faults["job-stop"].append(answer(200, b'{"jobsToStop": ["again"]}'))
     stopped = rig.run({"input": {"prompt": "60"}})
     eventually(lambda: rig.status(stopped)["status"] == "IN_PROGRESS")

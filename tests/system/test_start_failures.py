@@ -37,7 +37,7 @@ def last_lines(worker: WorkerProcess) -> str:
     ("model", "says"),
     [
         ("owner/nope", "has no such model, or not for this account: check MODEL_NAME"),
-        ("owner/gated", "gives no access: set HF_TOKEN"),
+        ("owner/gated", "denies access: set HF_TOKEN"),
     ],
 )
 def test_a_model_that_is_not_to_be_had(hub_url: str, tmp_path: Path, model: str, says: str) -> None:

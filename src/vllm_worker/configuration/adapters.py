@@ -1,4 +1,4 @@
-"""What is wrong with LORA_MODULES, as far as it can be seen without vLLM."""
+"""Problems in LORA_MODULES that can be found without vLLM."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from vllm_worker.configuration.sources import ENVIRONMENT, Sources
 from vllm_worker.configuration.values import items
 
 KEYS = ("name", "path", "base_model_name", "is_3d_lora_weight")
-"""What vLLM takes in an adapter's object."""
+"""Keys of an adapter's object."""
 
 _CONFIG = "adapter_config.json"
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")

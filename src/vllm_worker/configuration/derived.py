@@ -1,4 +1,4 @@
-"""What follows from the machine and the volume where nobody says otherwise."""
+"""Values that follow from the machine and the volume unless set."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
 
 
 def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
-    """Makes MAX_LORAS larger than the number of adapters where there is no GPU.
+    """Make MAX_LORAS larger than the number of adapters on a machine without a GPU.
 
     There, vLLM 0.32 adds the adapter in the last slot to what the model itself generates in the
     same batch (its pull request 48421), unless that slot is empty. Returns a note for each value

@@ -122,7 +122,7 @@ def _derived(
 
 
 def _trust_media_fields(sources: Sources) -> None:
-    """Makes one of TRUST_REQUEST_MM_KWARGS, which is vLLM's, and of those fields in ours."""
+    """Keep vLLM's TRUST_REQUEST_MM_KWARGS and the worker's TRUST_REQUEST_FIELDS in step."""
     opened = sources.values.get("TRUST_REQUEST_MM_KWARGS")
     fields = sources.values.get("TRUST_REQUEST_FIELDS", Value("", ENVIRONMENT))
     if opened and is_true(opened.text):
@@ -133,7 +133,7 @@ def _trust_media_fields(sources: Sources) -> None:
 
 
 def _retire(sources: Sources) -> list[str]:
-    """Takes out what vLLM no longer has. Returns a line for each about what to use."""
+    """Remove variables that vLLM no longer has. Returns a note about each."""
     notes = []
     for name, note in words()["retired"].items():
         if value := sources.values.pop(name, None):
@@ -164,7 +164,7 @@ def _not_offered(environ: Mapping[str, str]) -> list[str]:
 
 
 def _drop_unset(sources: Sources) -> None:
-    """Takes out values that stand for "not set", which leaves vLLM's default."""
+    """Remove values that stand for "not set", so that vLLM's default applies."""
     for name, value in list(sources.values.items()):
         variable = catalogue().get(name)
         if variable and is_unset(variable, value.text):

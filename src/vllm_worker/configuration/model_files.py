@@ -24,7 +24,7 @@ class ModelFiles:
 
 
 def read_model(model: str, revision: str | None) -> ModelFiles:
-    """Reads a folder, or a repository in Hugging Face's cache or on the Hub.
+    """Read a folder, or a repository in Hugging Face's cache or on the Hub.
 
     From the Hub come the small files only. Raises ConfigurationError.
     """

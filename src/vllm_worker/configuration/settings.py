@@ -70,7 +70,7 @@ class Settings(BaseModel):
     @classmethod
     def _at_least_one(cls, value: str | None) -> str | None:
         if value is not None and not _names(value):
-            raise ValueError("must be one or more names between commas")
+            raise ValueError("must be one or more comma-separated names")
         return value
 
     @field_validator("flow_control")
@@ -84,7 +84,7 @@ class Settings(BaseModel):
     @classmethod
     def _closed_fields(cls, value: str) -> str:
         if set(_names(value)) - CLOSED_FIELDS:
-            raise ValueError(f"must be some of {', '.join(sorted(CLOSED_FIELDS))}, between commas")
+            raise ValueError(f"must be some of {', '.join(sorted(CLOSED_FIELDS))}, comma-separated")
         return value
 
     @property
@@ -94,12 +94,12 @@ class Settings(BaseModel):
 
     @property
     def model(self) -> str:
-        """What vLLM loads: a repository's name or a folder."""
+        """The model that vLLM loads: a repository's name or a folder."""
         return str(_DEMO_MODEL_FOLDER) if self.model_name == DEMO_MODEL else self.model_name
 
     @property
     def served_model_names(self) -> list[str]:
-        """What clients may call the model, each name once; answers carry the first."""
+        """Names under which clients can address the model; answers carry the first."""
         if self.openai_served_model_name_override is None:
             return [self.model_name]
         return _names(self.openai_served_model_name_override)
@@ -115,12 +115,12 @@ class Settings(BaseModel):
 
     @property
     def structured_output_limits(self) -> Limits:
-        """How large a schema, regular expression or grammar of a request may be."""
+        """Limits on the schema, regular expression or grammar of a request."""
         return Limits(self.structured_output_max_bytes, self.structured_output_max_repeats)
 
     @property
     def max_delay(self) -> float:
-        """How long a token may wait for its chunk, in seconds; 0 is for ever."""
+        """Seconds that a token may wait for its chunk; 0 means no limit."""
         return self.stream_max_delay_ms / 1000
 
     @property

@@ -41,7 +41,7 @@ def listing(word: str) -> str:
         if word.lower() in f"{variable.name} {variable.description}".lower()
     ]
     if not found:
-        return f"no variable has to do with {word!r}"
+        return f"no variable matches {word!r}"
     rows = [(v.name, v.type, v.default or "-", meaning(v)) for v in found]
     return table([("variable", "type", "default", "meaning"), *rows])
 

@@ -39,7 +39,7 @@ class Value(NamedTuple):
 
 @dataclass
 class Sources:
-    """What all sources say, merged: `values` by variable; the rest is described where it is read.
+    """The merged sources: `values` by variable; the rest is described where it is read.
 
     `flags` are words of a command line from WORKER_CONFIG_FILE, `library_env` environment variables
     from there that are none of the worker's.
@@ -61,7 +61,7 @@ class Sources:
 def read_sources(
     environ: Mapping[str, str], gpus: int, image_defaults: Path = IMAGE_DEFAULTS
 ) -> Sources:
-    """Reads every source; files that are missing or wrong are in `problems`."""
+    """Read every source; missing or malformed files are in `problems`."""
     sources = Sources()
     given = _from_environment(environ)
     sources.add(given, ENVIRONMENT)

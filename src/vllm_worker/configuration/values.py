@@ -39,7 +39,7 @@ def is_unset(variable: Variable, text: str) -> bool:
 
 
 def problem(variable: Variable, text: str, choices_known: bool = True) -> str | None:
-    """What is wrong with a value of one of vLLM's options, or None.
+    """The problem with a value of one of vLLM's options, or None.
 
     Without `choices_known` the installed vLLM may have other choices, and says so itself.
     """
@@ -81,9 +81,9 @@ def _object(text: str) -> object:
 
 _READERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "boolean": (parse_boolean, "0, 1, true or false"),
-    "integer": (int, "a whole number"),
+    "integer": (int, "an integer"),
     "number": (_number, "a number"),
-    "size": (_size, "a whole number, such as 8192 or 8k"),
+    "size": (_size, "an integer, such as 8192 or 8k"),
     "JSON": (_object, "a JSON object"),
     "list": (json.loads, "a list"),
 }

@@ -95,7 +95,7 @@ def cache_folder(base_path: str) -> Path | None:
 
 
 def find_model(settings: Settings, sources: Sources, volume: Volume) -> str:
-    """What vLLM loads: the model by its name, or its folder on the volume.
+    """The model that vLLM loads: its name, or its folder on the volume.
 
     The folder, where the cache has lower-cased the name, which RunPod's own model cache may do, so
     that huggingface_hub does not find it; and where nothing can be written, since huggingface_hub
@@ -116,7 +116,7 @@ def find_model(settings: Settings, sources: Sources, volume: Volume) -> str:
 
 
 def find_tokenizer(sources: Sources, volume: Volume) -> None:
-    """Makes TOKENIZER_NAME its folder on a volume where nothing can be written."""
+    """Replace TOKENIZER_NAME by its folder on a volume that cannot be written to."""
     name = sources.values.get("TOKENIZER_NAME")
     if not volume.problem or not name or Path(name.text).is_dir():
         return
@@ -137,7 +137,7 @@ def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str
         found = model != settings.model
         happens = "the model is read from there" if found else downloaded
         yield (
-            f"{where} {volume.problem}: {happens}, and compiled code is not kept. "
+            f"{where} {volume.problem}: {happens}, and compiled code is not saved. "
             "Make room on the volume, let the worker write to it, or name another folder."
         )
     elif volume.problem or settings.base_path != _DEFAULT:

@@ -1,4 +1,4 @@
-"""How the choices of an answer are selected: parameters that vLLM dropped or knows only in part."""
+"""Decoding parameters that vLLM dropped or supports only in part."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from vllm_worker.jobs.validation import bad_request
 Parameters = Mapping[str, Any]
 
 _MOST_SAMPLES = 16_384
-"""As vLLM bounds n, by which name it would refuse them."""
+"""vLLM's bound of n, under which name it would refuse them."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "temperature": (0, 1),
@@ -118,8 +118,8 @@ def _wrong(
     if decoding.best_of is not None and decoding.best_of < decoding.n:
         return "best_of", f"must be at least n, which is {decoding.n}"
     if stream and (decoding.use_beam_search or decoding.from_samples):
-        why = "whose choices are known at the end"
-        return "stream", f"does not go with a best_of above n or with beam search, {why}"
+        why = "whose choices are known only at the end"
+        return "stream", f"cannot be combined with a best_of above n or with beam search, {why}"
     if decoding.use_beam_search:
         return _not_for_beams(parameters)
     if decoding.from_samples and parameters.get("temperature") == 0:
@@ -134,5 +134,5 @@ def _not_for_beams(parameters: Parameters) -> tuple[str, str] | None:
     for name, neutral in NEUTRAL.items():
         value = parameters.get(name)
         if value is not None and value not in neutral:
-            return name, "does not go with a beam search"
+            return name, "cannot be combined with beam search"
     return None

@@ -15,7 +15,7 @@ MOST_STOPS = 1000
 """Strings that end an output: the texts of all requests wait while one is searched for them."""
 
 _UNBOUNDED = 40
-"""What ?, * and + count as."""
+"""Number of repetitions that ?, * and + count as."""
 _ENOUGH = 10**9
 # Each part goes to the end of the text where nothing ends it, so that it is looked at once.
 _CLASS = r"\[(?:\\.|[^\]\\])*(?:\]|\\?\Z)"
@@ -38,7 +38,7 @@ class Limits:
     depth: int = 64
 
     def problem(self, constraint: Any) -> str | None:
-        """What is too large in `constraint`, vLLM's StructuredOutputsParams; None if nothing is."""
+        """The limit that `constraint` (vLLM's StructuredOutputsParams) exceeds, or None."""
         spec = constraint.json or constraint.structural_tag
         given = spec, constraint.regex, constraint.grammar, constraint.choice
         size = sum(len(json.dumps(part)) for part in given if part)
@@ -48,7 +48,8 @@ class Limits:
             return f"is nested too deeply: objects and arrays in it may nest {self.depth} levels"
         schemas = list(_objects(spec))
         if far := next((ref for schema in schemas if (ref := _reference(schema))), None):
-            return f"refers to {far[:80]!r}; only references within it, as #/$defs/x, are followed"
+            inside = "only references within the schema, such as #/$defs/x, are supported"
+            return f"refers to {far[:80]!r}; {inside}"
         patterns = [*_patterns(schemas), constraint.regex or ""]
         grammars = [*_texts(schemas, "grammar"), constraint.grammar or ""]
         count = sum(map(repeats, patterns)) + sum(map(grammar_repeats, grammars))
@@ -63,7 +64,7 @@ class Limits:
 
 
 def repeats(pattern: str) -> int:
-    """How often a regular expression repeats its parts: {2,9} counts as 9, nested ones multiply."""
+    """Repetitions in a regular expression: {2,9} counts as 9, nested ones multiply."""
     levels, last = [0], 0
     for token in _TOKEN.finditer(pattern):
         if token["open"]:
@@ -110,7 +111,7 @@ def _objects(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def _depth(spec: Any, most: int) -> int:
-    """How deep objects and arrays nest, counted to just beyond `most`; a text is parsed."""
+    """Nesting depth of objects and arrays, counted to just beyond `most`; texts are parsed."""
     if isinstance(spec, str):
         try:
             spec = json.loads(spec)
@@ -144,7 +145,7 @@ def _texts(objects: list[dict[str, Any]], name: str) -> Iterator[str]:
 
 
 def _items(schema: dict[str, Any]) -> int:
-    """How many items an array may or must have: llguidance builds something for each of them."""
+    """Number of items an array may or must have: llguidance builds something for each."""
     given = (schema.get("minItems"), schema.get("maxItems"))
     numbers = [number for number in given if isinstance(number, int | float) and number > 0]
     return int(min(max(numbers, default=0), _ENOUGH))

@@ -20,7 +20,7 @@ from vllm_worker.engine.protocol import VLLMRequest
 from vllm_worker.errors import BadRequest
 
 _STUMBLES = (AttributeError, LookupError, TypeError, RecursionError)
-"""What checks of a body end with that look into it before its types are known."""
+"""Exceptions of checks that look into a body before its types are known."""
 
 
 async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:

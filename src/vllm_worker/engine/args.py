@@ -53,7 +53,7 @@ def parse_engine_args(configuration: Configuration) -> argparse.Namespace:
 
 
 def describe_options() -> dict[str, Any]:
-    """What configuration/options.json holds, from the parser of the installed vLLM.
+    """The content of configuration/options.json, from the installed vLLM's parser.
 
     Under `options`: name of each option → `type` as in `catalogue.Variable`, `default` as one would
     write it ("" for none), `choices` and `flag`.
@@ -136,7 +136,7 @@ def _describe(action: argparse.Action) -> dict[str, Any]:
 
 
 def _names() -> dict[str, list[str]]:
-    """What vLLM takes for options whose choices its parser does not know."""
+    """Choices of options that vLLM's parser does not know the choices of."""
     return {
         "tool_call_parser": sorted(ToolParserManager.list_registered()),
         "reasoning_parser": sorted(ReasoningParserManager.list_registered()),

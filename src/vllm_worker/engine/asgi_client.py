@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _GRACE_S = 5.0
-"""How long an application may take to notice that its client is gone."""
+"""Seconds for an application to notice that its client is gone."""
 
 
 class Response:
@@ -20,7 +20,7 @@ class Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.translate: Callable[[Exception], Exception] = lambda error: error
-        """What is raised for what the application raises in the middle of its answer."""
+        """Translate an exception that the application raises in mid-answer."""
         self._body = body
         self._body_sent = False
         self._complete = False
@@ -31,13 +31,13 @@ class Response:
         self._task.add_done_callback(self._finished)
 
     async def started(self) -> None:
-        """Returns when status and headers are there. Raises what the application raised."""
+        """Wait for status and headers. Raises whatever the application raised."""
         await self._started.wait()
         if not self.status:
             self._raise_failure()
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """The body as the application sends it. Raises what the application raised."""
+        """The body as the application sends it. Raises whatever the application raised."""
         while (part := await self._parts.get()) is not None:
             yield part
         self._raise_failure()
@@ -80,7 +80,7 @@ class Response:
         self._parts.put_nowait(None)
 
     def _raise_failure(self) -> None:
-        """What the application raised. After a whole answer it no longer matters.
+        """Raise what the application raised, unless its answer was complete.
 
         Starlette, for one, answers an unexpected error with status 500 and raises it all the same.
         """
@@ -96,7 +96,7 @@ class Response:
 async def request(
     app: Any, method: str, target: str, body: bytes, headers: Mapping[str, str]
 ) -> Response:
-    """Sends a request to `target`, a path that may have a query; returns when the answer starts.
+    """Send a request to `target`, a path with an optional query; return when the answer starts.
 
     The scope follows the ASGI specification's HTTP part. Its version is one in which an
     application learns of a disconnect from `receive`, as from uvicorn.

@@ -22,7 +22,7 @@ from vllm_worker.errors import BadRequest, EngineFailure
 
 
 class BeamSearcher:
-    """Runs searches, in which each step of each beam is a request for one token."""
+    """Run searches in which each step of each beam is a request for one token."""
 
     def __init__(self, llm: Any) -> None:
         self._llm = llm
@@ -136,7 +136,7 @@ class BeamSearcher:
 
     @cached_property
     def _end_tokens(self) -> frozenset[int]:
-        """What ends a text of this model, as vLLM finds it out for a sampled one: from a file."""
+        """Tokens that end a text of this model, found as vLLM finds them for sampled texts."""
         params = SamplingParams()
         params.update_from_generation_config(
             self._llm.model_config.try_get_generation_config(),

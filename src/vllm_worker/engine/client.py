@@ -73,7 +73,7 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         flow: FlowControl | None,
         adapter: Any,
     ) -> "list[Step]":
-        """What outputs go through, the last step first, where RequestState has not done it."""
+        """Steps that outputs go through, last one first, unless RequestState does their work."""
         steps: list[Step] = []
         if self.flow_grade is not FlowGrade.STATE:
             if flow and self.flow_grade is FlowGrade.COLLECTOR:
@@ -120,7 +120,9 @@ def _explain_error(output: Any, put: Put) -> None:
     no token. It says no more than that it gave up.
     """
     if _finish_reasons(output) & {"error"}:
-        error = _unusable("cannot be followed: no text fits it, or none that goes on as it began")
+        error = _unusable(
+            "cannot be satisfied: no text matches it, or none that continues the output so far"
+        )
         # In the one wrapping with which vLLM ends the request's other choices as well.
         output = InputStreamError(error) if InputStreamError else error
     put(output)

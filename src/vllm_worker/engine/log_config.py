@@ -22,7 +22,7 @@ from vllm.logger import DEFAULT_LOGGING_CONFIG
 from vllm_worker.observability.job_log import error_location
 
 _WEIGHTS_LOADED = "Loading weights took %.2f seconds"
-"""As vLLM says it, in each process that loads some."""
+"""vLLM's message, in each process that loads weights."""
 _FILE = "VLLM_LOGGING_CONFIG_PATH"
 
 
@@ -47,14 +47,14 @@ class EngineLog:
         logging.config.dictConfig(configuration)
 
     def first_error(self) -> str | None:
-        """What went wrong first in any of vLLM's processes, as `ValueError: …`, if it is known."""
+        """The first error in any of vLLM's processes, as `ValueError: …`, if known."""
         try:
             return str(json.loads(self._errors.read_text().partition("\n")[0]))
         except (OSError, json.JSONDecodeError):
             return None
 
     def weights_s(self) -> float | None:
-        """How long the slowest of vLLM's processes took to load its weights, if that is known."""
+        """Seconds that the slowest of vLLM's processes took to load its weights, if known."""
         try:
             return max(map(float, self._weights.read_text().split()))
         except (OSError, ValueError):

@@ -49,7 +49,9 @@ class GuardedConnector(MediaConnector):  # type: ignore[misc]
         try:
             return await super().load_from_url_async(url, *arguments, **named)
         except (aiohttp.ClientError, TimeoutError):
-            raise ValueError("The media could not be fetched: its host did not send it.") from None
+            raise ValueError(
+                "The media could not be fetched: its host did not answer with it."
+            ) from None
 
     def _check(self, url: str) -> None:
         """Raises ValueError, which vLLM answers with status 400."""
@@ -59,13 +61,13 @@ class GuardedConnector(MediaConnector):  # type: ignore[misc]
         if target.scheme == "file":
             # vLLM's own refusal would be answered with status 500.
             if not self._reads_files:
-                raise ValueError("This worker reads no files: send media as a data URL.")
+                raise ValueError("This worker does not read files: send media as a data URL.")
         elif target.scheme not in ("http", "https"):
             raise ValueError("The URL must be either a HTTP, data or file URL.")
         elif not self._domains:
             raise ValueError(
-                "This worker fetches no media: send it as a data URL. (ALLOWED_MEDIA_DOMAINS names "
-                "the domains from which a worker fetches.)"
+                "This worker does not fetch media: send a data URL. (ALLOWED_MEDIA_DOMAINS names "
+                "the domains that it may fetch from.)"
             )
         elif target.hostname not in self._domains:
             raise ValueError(

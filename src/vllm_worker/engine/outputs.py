@@ -30,7 +30,7 @@ def deltas(output: RequestOutput, flow: FlowControl | None) -> list[Delta]:
 
 
 def translated_in_mid_answer(error: Exception) -> JobError:
-    """What the application raised in the middle of an answer, translated.
+    """Translate an exception that the application raised in mid-answer.
 
     Where it could have answered the error, had it not begun, Starlette wraps it in a RuntimeError.
     """
@@ -50,5 +50,5 @@ def translated(error: Exception) -> JobError:
     body = find("create_error_response")(error).model_dump()
     status = int(body["error"]["code"])
     if status == 500:
-        return EngineFailure("The engine failed at this job.")
+        return EngineFailure("The engine failed on this job.")
     return VLLMError(status, body)

@@ -1,4 +1,4 @@
-"""What the routes need of an engine. Free of vLLM, so that importing a route costs nothing."""
+"""The engine as the routes see it. Free of vLLM, so that importing a route costs nothing."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
@@ -13,7 +13,7 @@ from vllm_worker.streaming.flow_control import FlowControl
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What is new in one of a job's outputs.
+    """The new part of one of a job's choices.
 
     `texts` is what `tokens` new tokens added: a text for each, or one for all of them where their
     parts in it are not known. A token may end in the middle of a character, and then its text comes
@@ -44,7 +44,7 @@ class TokenUsage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What the engine is told of a request besides what vLLM's own types have a field for.
+    """What a request carries to the engine besides the fields of vLLM's own types.
 
     `decoding` steers a beam search, `flow` the tokens of a stream, and `usage` counts them.
     """

@@ -19,7 +19,7 @@ _INTERNAL = {
     "output_kind", "stream_interval", "skip_clone", "output_text_buffer_length", "detokenize",
     "flat_logprobs", "extra_args", "trace_decode_token_ids", "prompt_logprob_start",
 }  # fmt: skip
-"""How this worker talks to the engine, or vLLM's bookkeeping."""
+"""Set by this worker itself, or vLLM's bookkeeping."""
 
 
 def sampling_params(job: NativeJob, decoding: DecodingParams) -> SamplingParams:
@@ -71,11 +71,14 @@ def _check_names(names: Iterable[str]) -> None:
             continue
         field = f"{SAMPLING_PREFIX}{name}"
         if name in _NOT_ANSWERED:
-            why = "has no place in the answer to a native job; /v1/completions takes it."
+            why = "is not part of a native job's answer; use /v1/completions."
             raise BadRequest(f"{field} {why}", field)
         offered = sorted(known | NAMES)
-        hint = nearest(_SPELT_HERE.get(name, name), offered) or f" Known are: {', '.join(offered)}."
-        raise BadRequest(f"{field} is not a sampling parameter of this worker.{hint}", field)
+        hint = (
+            nearest(_SPELT_HERE.get(name, name), offered)
+            or f" Sampling parameters: {', '.join(offered)}."
+        )
+        raise BadRequest(f"{field} is not a sampling parameter.{hint}", field)
 
 
 @cache

@@ -15,23 +15,23 @@ _ADVICE = {
         "lower MAX_MODEL_LEN, MAX_NUM_SEQS, KV_CACHE_MEMORY_BYTES or GPU_MEMORY_UTILIZATION."
     ),
     r"[Gg]ated|\b40[13]\b|restricted|awaiting a review": (
-        "Hugging Face gives no access: set HF_TOKEN to a token of an account that may read it."
+        "Hugging Face denies access: set HF_TOKEN to a token of an account that has access."
     ),
     r"RepositoryNotFound|Repository Not Found|RevisionNotFound|\b404\b|valid model identifier": (
         "Hugging Face has no such model, or not for this account: check MODEL_NAME and "
         "MODEL_REVISION, and HF_TOKEN if it is private."
     ),
     r"couldn't connect|offline|LocalEntryNotFound|Connection|Max retries": (
-        "The model is in no folder or cache here and Hugging Face cannot be reached: check "
+        "The model is not in a local folder or cache, and Hugging Face cannot be reached: check "
         "MODEL_NAME, BASE_PATH and the network."
     ),
-    r"No space left": "The disk is full: give the worker a larger one, or a network volume.",
+    r"No space left": "The disk is full: give the worker a larger disk or a network volume.",
     r"Engine core initialization failed": (
-        "A process of the engine has ended and left no reason, as when it is killed because "
+        "A process of the engine ended without a reason, as when it is killed because "
         "main memory has run out."
     ),
 }
-"""What vLLM's and Hugging Face's reasons contain → what to change. The first that fits is given."""
+"""Pattern in vLLM's or Hugging Face's reason → what to change. The first match counts."""
 
 _LONGEST = 600
 

@@ -100,7 +100,7 @@ class VLLMEngine:
 
     @property
     def unfinished_requests(self) -> int:
-        """How many requests the engine holds, waiting or running."""
+        """Number of requests in the engine, waiting or running."""
         return len(self._llm.output_processor.request_states)
 
     async def start(self) -> None:
@@ -128,7 +128,9 @@ class VLLMEngine:
         try:
             await self.ping()
         except Exception as error:
-            logger.warning("an engine that hangs is not noticed: %s", error_location(error))
+            logger.warning(
+                "the engine cannot be pinged, so a hang goes unnoticed: %s", error_location(error)
+            )
         warmup.media()
         model, *_ = self._arguments.served_model_name
         if "embed" in tasks:
@@ -140,7 +142,7 @@ class VLLMEngine:
         await self._warm_up_streams()
         tools = bool(self._arguments.enable_auto_tool_choice and self._arguments.tool_call_parser)
         if reason := await warmup.chats(self, model, tools):
-            logger.info("the model takes no chats: %s", reason)
+            logger.info("the model does not answer chats: %s", reason)
         if getattr(self._app.state, "openai_serving_completion", None):
             await warmup.beam_search(self, model)
             if not self._beams.asked_by_application:

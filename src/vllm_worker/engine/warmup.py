@@ -36,7 +36,7 @@ _LEAST_CONTEXT = 32
 
 
 class Generating(Protocol):
-    """What of the engine is warmed up: the ways that jobs take."""
+    """The part of the engine that jobs use, and that is warmed up."""
 
     def generate(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Delta]: ...
 
@@ -88,7 +88,7 @@ async def native(engine: Generating) -> None:
     """Raises StartFailure when a native job fails."""
     deltas = await _generate(engine, {"max_tokens": _TOKENS, "ignore_eos": True})
     if sum(delta.tokens for delta in deltas) != _TOKENS:
-        raise _failure("a native job", "it has not as many tokens as were asked for")
+        raise _failure("a native job", "it has fewer tokens than requested")
 
 
 async def stream(engine: Generating) -> bool:

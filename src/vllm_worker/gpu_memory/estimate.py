@@ -1,4 +1,4 @@
-"""How much of a GPU a model takes, and how many tokens fit in what is left.
+"""Estimate how much of a GPU a model takes, and how many tokens fit in the rest.
 
 Arithmetic from config.json and the sizes of files; vLLM measures at its start, and has the last
 word. GB is 10⁹ bytes, in which GPUs are sold: of many there is a little more.
@@ -159,7 +159,7 @@ class Model:
         return int(size)
 
     def row(self, gpu: float) -> Row:
-        """What fits on GPUs of `gpu` GB."""
+        """The fit on GPUs of `gpu` GB."""
         options = self.options
         step, requests = _defaults(gpu)
         step = options.max_num_batched_tokens or step

@@ -1,4 +1,4 @@
-"""What a model keeps of a request in the KV cache, read from its config.json.
+"""The shape of a model's KV cache, read from its config.json.
 
 The names are those that vLLM 0.32 and the configuration classes of transformers know. Those classes
 would import torch, so the few values that well-known models leave out are here.
@@ -40,7 +40,7 @@ _FIXED_LENGTH = ("default", "su", "longrope", "llama3", "yarn", "deepseek_yarn")
 
 
 class Kind(Enum):
-    """How a layer's part of the cache grows with a request."""
+    """How a layer's cache grows with a request."""
 
     FULL = "attention"
     WINDOW = "attention in a sliding window"
@@ -79,7 +79,7 @@ def text_config(config: Config) -> Config:
     while nested := next((config[name] for name in _NESTED if config.get(name)), None):
         config = {name: value for name, value in config.items() if name not in _NESTED} | nested
     if config.get("is_encoder_decoder"):
-        raise ConfigurationError(["models of encoder and decoder are not reckoned here."])
+        raise ConfigurationError(["encoder-decoder models are not supported here."])
     return dict(_LEFT_OUT.get(config.get("model_type") or "", {})) | {
         name: value for name, value in config.items() if value is not None
     }
@@ -89,9 +89,7 @@ def number(text: Config, names: tuple[str, ...], default: int | None = None) -> 
     """The first of these that config.json has. Raises ConfigurationError if none is a number."""
     value = next((text[name] for name in names if name in text), default)
     if not isinstance(value, int):
-        raise ConfigurationError(
-            [f"config.json: {names[0]} must be a whole number, not {value!r}."]
-        )
+        raise ConfigurationError([f"config.json: {names[0]} must be an integer, not {value!r}."])
     return value
 
 

@@ -24,7 +24,7 @@ graphs, libraries. This is arithmetic: vLLM measures at its start, and has the l
 
 
 def report(configuration: "Configuration", sizes: Sequence[float], as_json: bool = False) -> str:
-    """What the configured model takes of GPUs of these sizes, in GB.
+    """Memory that the configured model takes on GPUs of these sizes, in GB.
 
     Raises ConfigurationError if the model cannot be had, or is of a kind that is not known here.
     """
@@ -83,7 +83,7 @@ def _cells(model: Model, row: Row) -> tuple[str, ...]:
 
 
 def _notes(model: Model) -> list[str]:
-    """What of the model or the configuration is not in the figures."""
+    """Parts of the model or the configuration that the figures leave out."""
     options, config = model.options, model.files.config
     given = {
         "the draft model of SPECULATIVE_CONFIG": options.speculative_config,

@@ -30,11 +30,11 @@ async def read_audio(file: Any, max_bytes: int, timeout_s: float) -> tuple[str, 
     if file.startswith("https://"):
         return name, await _fetch(file, max_bytes, timeout_s)
     if file.startswith("http://"):
-        raise BadRequest("file is a URL, and so must begin with https://.", "file")
+        raise BadRequest("file must be an https:// URL.", "file")
     if file.startswith("data:"):
         head, _, file = file.partition(",")
         if not head.endswith(";base64"):
-            raise BadRequest("file is a data URL, and so must be data:…;base64,….", "file")
+            raise BadRequest("file must be a data URL of the form data:…;base64,….", "file")
     return name, _decode(file, max_bytes)
 
 
@@ -50,7 +50,7 @@ def _decode(text: str, max_bytes: int) -> bytes:
 
 
 async def _fetch(url: str, max_bytes: int, timeout_s: float) -> bytes:
-    """What the URL, or where it redirects to, leads to; from public addresses only."""
+    """Download a URL and follow its redirects; from public addresses only."""
     connector = aiohttp.TCPConnector(socket_factory=_public_socket)
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     content = bytearray()

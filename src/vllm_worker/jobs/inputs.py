@@ -1,4 +1,4 @@
-"""What a job may ask for: the typed forms of a job's `input`, and the errors for everything else.
+"""The typed forms of a job's `input`, and the errors for everything else.
 
 Three shapes of input lead to two kinds of job:
 
@@ -27,7 +27,7 @@ from vllm_worker.jobs.transport import check_transportable
 from vllm_worker.jobs.validation import bad_request, json_type
 
 SAMPLING_PREFIX = "sampling_params."
-"""What comes before the name of a native job's parameter in an error."""
+"""Prefix of a native job's parameter in an error."""
 
 _ROUTE = "^/[^/]"
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]

@@ -51,7 +51,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _fault(value: Any) -> str:
-    """What is wrong with a value apart from what is in it."""
+    """The problem of a value itself, not of its children."""
     if type(value) is str and not value.isascii():
         try:
             value.encode()

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a job, in the words of JSON."""
+"""Pydantic's findings about a job, in the words of JSON."""
 
 import json
 from math import isfinite
@@ -10,9 +10,9 @@ from pydantic_core import ErrorDetails
 from vllm_worker.errors import BadRequest, nearest
 
 _INNER = {
-    "sampling_params": "Parameters of sampling belong into sampling_params.",
-    "openai_input": "Fields of the request belong into openai_input.",
-    "body": "Fields of the request belong into body.",
+    "sampling_params": "Sampling parameters go in sampling_params.",
+    "openai_input": "Fields of the request go in openai_input.",
+    "body": "Fields of the request go in body.",
 }
 """Field of an input → where what people put beside it belongs."""
 
@@ -63,7 +63,7 @@ def _explain(detail: ErrorDetails, form: type[BaseModel], prefix: str) -> str:
 
 
 def json_type(value: Any) -> str:
-    """What JSON calls a value; numbers are shown, since only their size can be wrong."""
+    """JSON's name for a value; numbers are shown, since only their size can be wrong."""
     match value:
         case None:
             return "null"

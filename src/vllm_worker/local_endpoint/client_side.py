@@ -1,4 +1,4 @@
-"""What RunPod's clients call: run, runsync, status, stream, cancel, retry, purge-queue, health."""
+"""The client's side: run, runsync, status, stream, cancel, retry, purge-queue, health."""
 
 import asyncio
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""What the endpoint itself refuses, and OpenAI's form of an error."""
+"""Errors of the endpoint itself, and OpenAI's form of an error."""
 
 from typing import Any
 

@@ -82,7 +82,9 @@ class JobQueue:
     def retry(self, job: Job) -> None:
         """Queue a failed job again. Raises RequestError: 409 in another state, 503 closing."""
         if job.status not in (Status.FAILED, Status.TIMED_OUT):
-            raise RequestError(409, f"only FAILED and TIMED_OUT jobs, this one is {job.status}")
+            raise RequestError(
+                409, f"only FAILED and TIMED_OUT jobs can be retried; this one is {job.status}"
+            )
         if self.closing:
             raise RequestError(503, CLOSING)
         job.created, job.started, job.finished = self._clock.time(), None, None
@@ -210,7 +212,7 @@ class JobQueue:
         self._on_end(job)
 
     def _stop(self, worker: Worker, job: Job) -> None:
-        """Has the worker stop the job, but not before it can have begun it."""
+        """Tell the worker to stop the job, but not before it can have started it."""
         early = (job.started or 0) + self.limits.pick_up_s - self._clock.time()
         if early > 0 and not job.begun:
             self._clock.call_later(early, worker.stop, job.id)

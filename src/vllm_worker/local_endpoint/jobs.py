@@ -21,14 +21,14 @@ _FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TI
 
 
 class Timer(Protocol):
-    """What `asyncio.TimerHandle` offers and a test's clock imitates."""
+    """The part of `asyncio.TimerHandle` that a test's clock imitates."""
 
     def cancel(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class JobPolicy:
-    """What a client may ask for with its job. Times in seconds."""
+    """The client's terms for its job. Times are in seconds."""
 
     execution_timeout_s: float
     ttl_s: float

@@ -1,4 +1,4 @@
-"""What both sides of the protocol need of HTTP: JSON in and out, limits, and gone clients."""
+"""HTTP for both sides of the protocol: JSON in and out, limits, disconnected clients."""
 
 import asyncio
 import base64
@@ -21,7 +21,7 @@ T = TypeVar("T")
 def json_response(
     content: Any, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """A JSON response. Half a surrogate pair becomes "?": it is valid in JSON, but not in UTF-8."""
+    """A JSON response. An unpaired surrogate becomes "?": it is valid in JSON, but not in UTF-8."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return Response(text.encode("utf-8", "replace"), status, headers, "application/json")
 

@@ -1,4 +1,4 @@
-"""What the RunPod SDK calls in a worker: rp_job.py, rp_http.py, rp_scale.py, rp_ping.py (1.12.0).
+"""The worker's side, as the SDK calls it: rp_job, rp_http, rp_scale, rp_ping (1.12.0).
 
 A late post (unknown job, final job, another worker's job) is answered 200: the SDK logs every
 4xx as an error and repeats a post after every 5xx. For the same reason a post that has had its

@@ -50,7 +50,7 @@ class Workers:
         return self._by_id.get(worker_id) if worker_id is not None else None
 
     def jobs_in_progress(self) -> int:
-        """How many jobs all workers hold."""
+        """Number of jobs that all workers hold."""
         return sum(len(worker.jobs) for worker in self._by_id.values())
 
     def counts(self) -> dict[str, int]:

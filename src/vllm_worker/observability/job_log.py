@@ -1,4 +1,4 @@
-"""What the log says of jobs: a line at the end of each, and a line a minute that adds them up.
+"""The job log: one line at the end of each job, and one summary line a minute.
 
 Nothing in them was written by a client.
 """
@@ -18,7 +18,7 @@ _SUMMARY_S = 60
 
 @dataclass(slots=True)
 class JobRecord:
-    """What becomes of one job. The engine counts its tokens, and times are in seconds."""
+    """The course of one job. The engine counts its tokens; times are in seconds."""
 
     job_id: str
     model: str
@@ -68,7 +68,7 @@ class JobRecord:
 
 
 class JobLog:
-    """Writes the lines."""
+    """Write the lines of the job log."""
 
     def __init__(self) -> None:
         self._outcomes: Counter[str] = Counter()
@@ -84,7 +84,7 @@ class JobLog:
         self._tokens[1] += record.output_tokens
 
     async def summarise(self) -> None:
-        """Runs for ever; silent while there is no work."""
+        """Log a summary every minute, forever; silent while there is no work."""
         while True:
             await asyncio.sleep(_SUMMARY_S)
             if self._outcomes:

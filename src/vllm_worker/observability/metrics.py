@@ -1,4 +1,4 @@
-"""What METRICS_PORT shows to Prometheus: vLLM's own metrics, and what became of jobs.
+"""Prometheus metrics on METRICS_PORT: vLLM's own, and the worker's about its jobs.
 
 No label holds anything that a client wrote. The libraries are not imported at the top: without
 METRICS_PORT they are not needed.
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _LAG_EVERY_S = 0.25
 _CLOSE_S = 2.0
-"""How long a scrape may hold up the end of the process."""
+"""Seconds that a scrape may delay the end of the process."""
 
 # In seconds. An embedding takes milliseconds, a long answer minutes.
 _JOB_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300, 600, 1800)

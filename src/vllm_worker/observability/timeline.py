@@ -36,7 +36,7 @@ class Timeline:
         self._last = now
 
     def note(self, part: str, inside: str, seconds: float) -> None:
-        """What is known of the inside of a part."""
+        """Note how long something inside a part took."""
         self._inside[part] = f" ({inside} {seconds:.1f})"
 
     def log(self) -> None:

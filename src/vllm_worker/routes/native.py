@@ -61,7 +61,7 @@ def _best(deltas: list[Delta], n: int) -> list[Delta]:
 
 
 class _Progress:
-    """How far the choices of a job have come."""
+    """Progress of a job's choices."""
 
     def __init__(self, job: NativeJob) -> None:
         self._job = job

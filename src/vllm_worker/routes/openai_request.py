@@ -75,7 +75,7 @@ def _current(route: OpenRoute, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _messages(value: Any) -> list[Any]:
-    """What vLLM would look into, and then say what Python says of it."""
+    """Messages as a list: vLLM would answer anything else with Python's own error."""
     messages = as_messages(value)
     if not isinstance(messages, list):
         why = f"should be an array of messages or a string, not {json_type(value)}"
@@ -140,7 +140,7 @@ def _refuse_closed(body: Mapping[str, Any], settings: Settings) -> None:
     """Fields by which a request could reach beyond its own answer; vLLM guards others by itself."""
     for name in sorted(CLOSED_FIELDS - set(settings.trusted_request_fields)):
         if body.get(name):
-            why = "is closed to requests of this worker (TRUST_REQUEST_FIELDS opens it)"
+            why = "is not allowed in requests (the operator can allow it with TRUST_REQUEST_FIELDS)"
             raise BadRequest(f"{name} {why}.", name)
 
 

@@ -32,7 +32,7 @@ def install(lifecycle: Lifecycle) -> None:
     if sdk_version != KNOWN_SDK:
         logger.warning(
             "runpod is %s, not %s: jobs start up to 0.1 s later, when the SDK polls, "
-            "and a post that fails is not repeated",
+            "and failed posts are not retried",
             sdk_version,
             KNOWN_SDK,
         )
@@ -42,7 +42,7 @@ def install(lifecycle: Lifecycle) -> None:
 
 
 class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
-    """Takes no job before the worker is ready, and starts each as soon as it is taken."""
+    """A job loop that takes no job before the worker is ready, and starts each at once."""
 
     lifecycle: Lifecycle
 
@@ -85,17 +85,19 @@ class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
 
     def _is_new(self, job: Any) -> bool:
         if not isinstance(job, dict) or not isinstance(job.get("id"), str):
-            logger.error("the queue gave a job without an id, which cannot be answered")
+            logger.error("the queue delivered a job without an id, which cannot be answered")
             return False
         if job["id"] in self._held:
-            logger.warning("job %s came again while it is here: it is answered once", job["id"])
+            logger.warning(
+                "job %s was delivered again while in flight: answering it once", job["id"]
+            )
             self._again[job["id"]] = job
             return False
         self._held.add(job["id"])
         return True
 
     def _let_go(self, job_id: str, task: asyncio.Task[None]) -> None:
-        """Begins a job anew that was stopped, and had come again before: a client's retry."""
+        """Restart a stopped job that had been delivered again meanwhile: a client's retry."""
         self._held.discard(job_id)
         again = self._again.pop(job_id, None)
         if again and task.cancelled():
@@ -104,7 +106,7 @@ class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
             self.jobs_queue.put_nowait(again)
 
     async def run_jobs(self, session: Any) -> None:
-        """Runs until the last job is done, also one that a pending poll brings after SIGTERM."""
+        """Run until the last job is done, even one that a pending poll brings after SIGTERM."""
         running: set[asyncio.Task[None]] = set()
         taken_all = asyncio.create_task(self._taken_all.wait())
         while not self._taken_all.is_set() or not self.jobs_queue.empty():

@@ -13,7 +13,7 @@ from vllm_worker.observability.timeline import step, timeline
 logger = logging.getLogger(__name__)
 
 CloseQueue = Callable[[], None]
-"""Makes a queue give out no more jobs."""
+"""Close the queue, so that it hands out no more jobs."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
         raise ConfigurationError([str(error)]) from None
     os.environ.update(endpoint.environment)
     timeline.end("local endpoint")
-    logger.info("serving on %s when the engine is ready; jobs wait until then", endpoint.url)
+    logger.info("serving on %s once the engine is ready; jobs wait until then", endpoint.url)
     try:
         yield endpoint.close
     finally:

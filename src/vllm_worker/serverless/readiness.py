@@ -1,4 +1,4 @@
-"""How many jobs the SDK may hold."""
+"""The number of jobs that the SDK may hold."""
 
 from vllm_worker.observability.timeline import timeline
 from vllm_worker.serverless.lifecycle import Lifecycle

@@ -1,4 +1,4 @@
-"""How outputs reach RunPod: a result is posted until RunPod has it.
+"""Post outputs to RunPod; a result is retried until RunPod has it.
 
 Replaces one function of the SDK, which tries once: it asks aiohttp_retry for three tries, and for
 exceptions on every error status, which it does not name as worth another try.
@@ -47,7 +47,7 @@ _quiet.setLevel(logging.WARNING)  # aiohttp_retry names no job; the SDK logs wha
 
 
 def install() -> None:
-    """Has the SDK post by this module."""
+    """Make the SDK post through this module."""
     rp_http._transmit = transmit
 
 

@@ -1,4 +1,4 @@
-"""What vLLM and its kernels compile, kept on the volume for the workers that come after.
+"""Compiled code of vLLM and its kernels, saved on the volume for later workers.
 
 Compilers write many small files, some of them in place, and name their temporary ones by the
 process's number, which workers in containers have in common. So they work in a local folder, and
@@ -54,7 +54,9 @@ class CompileCache:
             staging.rename(self.folder)
         except (OSError, tarfile.TarError) as error:
             shutil.rmtree(staging, ignore_errors=True)
-            logger.warning("%s cannot be read, so all is compiled anew: %s", self.archive, error)
+            logger.warning(
+                "%s cannot be read, so everything is compiled again: %s", self.archive, error
+            )
         else:
             seconds = time.monotonic() - started
             logger.info("compiled code read from %s in %.1f s", self.archive, seconds)
@@ -82,10 +84,10 @@ class CompileCache:
         except OSError as error:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-            logger.warning("compiled code cannot be kept on the volume: %s", error)
+            logger.warning("compiled code cannot be saved to the volume: %s", error)
         else:
             seconds = time.monotonic() - started
-            logger.info("%d MB of compiled code kept in %.1f s", size / 1e6, seconds)
+            logger.info("%d MB of compiled code saved in %.1f s", size / 1e6, seconds)
 
     def _write(self, part: Path, files: Iterable[Path]) -> None:
         with part.open("xb") as output:

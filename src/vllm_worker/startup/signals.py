@@ -15,7 +15,7 @@ _LEAVING_S = 15
 
 
 def leave_at_signals() -> None:
-    """Has SIGTERM and SIGINT end a start, through the context managers that are open; with code 0.
+    """Make SIGTERM and SIGINT end a start with code 0, through the open context managers.
 
     The SDK takes the signals over when its loop runs.
     """

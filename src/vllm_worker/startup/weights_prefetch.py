@@ -18,7 +18,7 @@ _SHARE = 0.5
 
 
 def prefetch_weights(configuration: Configuration) -> None:
-    """Begins to read the weights, if they are on this machine; vLLM does when it comes to them.
+    """Start reading the weights into the page cache, if they are on this machine.
 
     Returns at once. What cannot be read is not, and vLLM will say why.
     """

@@ -87,7 +87,7 @@ class Chunker(Generic[T]):
         self._wake.set()
 
     async def _filled(self, size: int) -> None:
-        """Returns when a chunk of this size is there, is overdue, or nothing more will come."""
+        """Wait until a chunk of this size is full or overdue, or the stream has ended."""
         self._due = False
         self._flow.request(size)
         while self._tokens < size and not self._due and not self._ended:

@@ -39,7 +39,7 @@ class FlowControl:
         self.connected = False
         """Whether an engine buffers this stream's tokens, or did so until the stream's end."""
         self.flushed_tokens = 0
-        """How many tokens the engine has flushed."""
+        """Number of tokens that the engine has flushed."""
         self._texts: list[str] = []
         self._wake_reader: Callable[[], None] = lambda: None
         self._flush_engine: Callable[[], bool] | None = None

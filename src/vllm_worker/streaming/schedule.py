@@ -1,4 +1,4 @@
-"""How large the chunks of a stream are: small first ones, and each larger than the one before.
+"""Sizes of a stream's chunks: the first ones are small, and each is larger than the last.
 
 Every chunk costs one HTTP request to RunPod. Small first chunks make a stream start at once, large
 later ones keep the number of requests low.

@@ -40,7 +40,7 @@ async def whole_events(parts: AsyncIterator[bytes]) -> AsyncIterator[str]:
 
 
 def count_tokens(event: str) -> int:
-    """How many tokens an event is counted as: one if it brings text.
+    """Number of tokens that an event counts as: one if it carries text.
 
     A chat's first event has only a role. Responses and Messages name their events, and those that
     bring text are called `….delta` or `…_delta`.

@@ -224,7 +224,7 @@ def test_a_model_must_have_a_name(text: str) -> None:
     (line,) = problems(OPENAI_SERVED_MODEL_NAME_OVERRIDE=text)
     assert line == (
         f"OPENAI_SERVED_MODEL_NAME_OVERRIDE={text.strip()!r}: "
-        "must be one or more names between commas."
+        "must be one or more comma-separated names."
     )
 
 

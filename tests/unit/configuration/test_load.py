@@ -188,7 +188,7 @@ def test_disable_log_requests_keeps_its_meaning() -> None:
 
 def test_an_option_of_vllms_server_has_a_note_without_its_value() -> None:
     (note,) = load(API_KEY="hunter2").notes
-    assert note == "API_KEY has no effect: the worker runs no HTTP server."
+    assert note == "API_KEY has no effect: the worker has no HTTP server."
 
 
 # Problems
@@ -203,7 +203,7 @@ def test_a_file_with_a_wrong_option_names_the_option(tmp_path: Path) -> None:
     file = write(tmp_path, "vllm.yaml", "seeed: 2\nport: 80")
     first, second = problems(VLLM_CONFIG_FILE=file)
     assert first == "VLLM_CONFIG_FILE: seeed cannot be set: vLLM 0.32.0 has no such option."
-    assert second == "VLLM_CONFIG_FILE: port cannot be set: the worker runs no HTTP server."
+    assert second == "VLLM_CONFIG_FILE: port cannot be set: the worker has no HTTP server."
 
 
 def test_a_file_that_is_no_mapping_is_named(tmp_path: Path) -> None:

@@ -284,9 +284,9 @@ def test_which_files_are_weights(sizes: dict[str, int], expected: int) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (LLAMA | {"num_hidden_layers": None}, "num_hidden_layers must be a whole number, not None"),
+        (LLAMA | {"num_hidden_layers": None}, "num_hidden_layers must be an integer, not None"),
         (LLAMA | {"layer_types": ["full_attention", "quantum"]}, "layers of the kind 'quantum'"),
-        (LLAMA | {"is_encoder_decoder": True}, "encoder and decoder"),
+        (LLAMA | {"is_encoder_decoder": True}, "encoder-decoder models"),
         ([1], "must hold a JSON object"),
     ],
 )

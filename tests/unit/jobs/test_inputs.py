@@ -90,7 +90,7 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
             "max-tokens",
             "max-tokens is not a field of this input. Known fields: model, prompt, messages, "
             "apply_chat_template, sampling_params, stream, max_batch_size, min_batch_size, "
-            "batch_size_growth_factor. Parameters of sampling belong into sampling_params.",
+            "batch_size_growth_factor. Sampling parameters go in sampling_params.",
         ),
         (
             {"prompt": "a", "max_batch_size": 10**400},
@@ -114,7 +114,7 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
             {"openai_route": CHAT, "openai_input": {}, "max_tokens": 5},
             "max_tokens",
             "max_tokens is not a field of this input. Known fields: openai_route, openai_input, "
-            "openai_headers. Fields of the request belong into openai_input.",
+            "openai_headers. Fields of the request go in openai_input.",
         ),
         (
             {"openai_route": CHAT, "openai_headers": {"X-Foo": "a"}},

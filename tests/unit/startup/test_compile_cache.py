@@ -111,7 +111,7 @@ def test_an_archive_that_cannot_be_read_leaves_nothing_and_is_replaced(
     reader = cache(tmp_path / "reader", tmp_path)
     reader.load()
     assert list((tmp_path / "reader").glob("*")) == []
-    assert "cannot be read, so all is compiled anew" in caplog.text
+    assert "cannot be read, so everything is compiled again" in caplog.text
     compile_something(reader)
     reader.save()
     assert len(first.archive.read_bytes()) == len(whole)
@@ -128,7 +128,7 @@ def test_a_volume_that_fills_up_keeps_the_old_archive(
         before = worker.archive.read_bytes()
         compile_something(worker, "vllm/model", bytes(300_000))
         worker.save()
-        assert "cannot be kept on the volume: [Errno 28] No space left" in caplog.text
+        assert "cannot be saved to the volume: [Errno 28] No space left" in caplog.text
         assert worker.archive.read_bytes() == before
         assert list(worker.archive.parent.iterdir()) == [worker.archive]
 

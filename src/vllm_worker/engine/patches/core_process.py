@@ -1,4 +1,4 @@
-"""How the process of the engine's core begins and ends, and what this one does meanwhile."""
+"""Start and end of the core's process, and what this process does meanwhile."""
 
 import multiprocessing
 import os

@@ -6,7 +6,7 @@ from types import CodeType
 from typing import Any
 
 Probe = Callable[[Any], str]
-"""What is different about an object, or nothing."""
+"""Takes an object and says what is different about it, or nothing."""
 
 
 class Takes:

@@ -1,4 +1,4 @@
-"""How the installed vLLM compares with the table of seams.
+"""Compare the installed vLLM with the table of seams.
 
 A seam that is not as it was written for is found here, before the engine is built, and not by the
 first job that needs it.
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Finding(NamedTuple):
-    """What a seam is like in the installed vLLM. `problem` is empty where it is as known."""
+    """A seam in the installed vLLM. `problem` is empty if it is as expected."""
 
     seam: Seam
     place: str = ""
