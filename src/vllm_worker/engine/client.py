@@ -76,9 +76,9 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         """Steps that outputs go through, last one first, unless RequestState does their work."""
         steps: list[Step] = []
         if self.flow_grade is not FlowGrade.STATE:
-            if flow and self.flow_grade is FlowGrade.COLLECTOR:
+            if flow and not flow.connected and self.flow_grade is FlowGrade.COLLECTOR:
                 steps.append(_Buffer(flow))
-            if flow and self.flow_grade is FlowGrade.INTERVAL:
+            if flow and not flow.connected and self.flow_grade is FlowGrade.INTERVAL:
                 steps.append(_Unbuffered(flow))
             if context.usage:
                 steps.append(_Counter(context, adapter))

@@ -90,7 +90,7 @@ class Chunker(Generic[T]):
         """Wait until a chunk of this size is full or overdue, or the stream has ended."""
         self._due = False
         self._flow.request(size)
-        while self._tokens < size and not self._due and not self._ended:
+        while not (self._ended or (self._waiting and (self._due or self._tokens >= size))):
             self._wake.clear()
             await self._wake.wait()
 
@@ -106,10 +106,8 @@ class Chunker(Generic[T]):
             chunk.append(item)
             room -= item.tokens
         self._tokens -= size - room
-        if not self._flow.connected:
-            self._flow.flushed(0)
-        if self._waiting:
-            self._flow.buffer(self._tokens, waited=time.monotonic() - self._waiting[0][0])
+        oldest = self._waiting[0][0] if self._waiting else None
+        self._flow.taken(self._tokens, oldest and time.monotonic() - oldest)
         return chunk
 
 

@@ -45,6 +45,7 @@ class FlowControl:
         self._flush_engine: Callable[[], bool] | None = None
         self._requested = 0
         self._buffered = 0
+        self._left = 0
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -63,6 +64,18 @@ class FlowControl:
     def pause(self) -> None:
         """Ask for nothing until the next `request`: the reader is sending a chunk."""
         self._requested = 0
+
+    def taken(self, left: int, waited: float | None = None) -> None:
+        """Note that the reader has taken a chunk. It has `left` tokens more, and something in them
+        has waited for so many seconds; None stands for nothing.
+        """
+        if self.connected:
+            self._left = left
+        else:
+            self.flushed(0)
+            self._buffered = left
+        if waited is not None and self.max_delay:
+            self._start_timer(max(0.0, self.max_delay - waited))
 
     def take_texts(self) -> list[str]:
         """The texts of the tokens that were flushed since the last call."""
@@ -84,11 +97,11 @@ class FlowControl:
 
     # The side of whoever buffers
 
-    def buffer(self, tokens: int, waited: float = 0.0) -> bool:
-        """Note tokens that were buffered `waited` seconds ago; whether to flush now."""
+    def buffer(self, tokens: int) -> bool:
+        """Note newly buffered tokens; return whether to flush now."""
         self._buffered += tokens
-        if self.max_delay and (waited or not self._timer):
-            self._start_timer(max(0.0, self.max_delay - waited))
+        if self.max_delay and not self._timer:
+            self._start_timer(self.max_delay)
         return self._due()
 
     def flushed(self, tokens: int, texts: list[str] | None = None) -> None:
@@ -103,7 +116,8 @@ class FlowControl:
 
     def _due(self) -> bool:
         """The one rule for when a chunk leaves: it is full or overdue, and the reader wants it."""
-        return self._requested > 0 and (self._overdue or self._buffered >= self._requested)
+        full = self._buffered + self._left >= self._requested
+        return self._requested > 0 and (self._overdue or full)
 
     def _release(self) -> None:
         if self._flush_engine and self._flush_engine():

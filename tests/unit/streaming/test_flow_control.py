@@ -21,10 +21,13 @@ class Stream:
         self.outputs = 0
         flow.connect(self._emit)
 
-    def make_token(self) -> None:
+    def make_token(self, at_once: bool = False) -> None:
         self._held += 1
-        if self._flow.buffer(1):
+        if not at_once and self._flow.buffer(1):
             self._emit()
+
+    def flush(self) -> None:
+        self._emit()
 
     async def token(self) -> None:
         self.make_token()
@@ -143,6 +146,25 @@ async def test_without_a_delay_tokens_are_held_until_they_are_enough() -> None:
     await asyncio.sleep(0.02)
     assert reader.sizes == [1]
     reader.task.cancel()
+
+
+async def test_tokens_that_come_many_at_once_are_cut_to_the_schedule() -> None:
+    """An engine that makes several tokens a step may flush more than was requested."""
+    flow = FlowControl(0)
+    stream = Stream(flow)
+    reader = Reader(stream, flow)
+    await settle()
+    for _ in range(3):
+        for _ in range(50):
+            stream.make_token(at_once=True)
+        stream.flush()
+        for _ in range(6):
+            await reader.post()
+    assert not reader.task.done()
+    await stream.end()
+    while not reader.task.done():
+        await reader.post()
+    assert reader.sizes == [1, 3, 9, 27, 50, 50, 10]
 
 
 async def test_a_thousand_small_streams_get_on_together() -> None:
