@@ -53,5 +53,5 @@ class SleepingEngine(FakeEngine):
 if __name__ == "__main__":
     log_to_stderr()
     if sys.argv.pop() == "sdk":
-        job_loop.KNOWN_SDK = "another"
+        job_loop.sdk_difference = lambda: "JobScaler is gone"
     run(Worker(load_settings(os.environ), SleepingEngine()), lambda: None)

@@ -17,6 +17,7 @@ SOURCE = ROOT / "src" / "vllm_worker"
 LIGHT = {"errors", "streaming", "decoding", "jobs", "engine.protocol", "engine.asgi_client"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "probes": set(),
     "streaming": set(),
     "jobs.headers": set(),
     "engine.asgi_client": set(),
@@ -31,10 +32,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "routes": {*LIGHT, "configuration"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
     # and with configuration, which knows the installed version.
-    "engine.patches": {*LIGHT, "observability", "configuration"},
+    "engine.patches": {*LIGHT, "observability", "configuration", "probes"},
     "engine": {*LIGHT, "jobs.headers", "configuration", "observability", "engine.patches"},
     "worker": {"errors", "jobs", "routes", "engine.protocol", "observability", "configuration"},
-    "serverless": {"errors", "worker", "configuration", "observability", "local_endpoint"},
+    "serverless": {
+        "errors",
+        "worker",
+        "configuration",
+        "observability",
+        "local_endpoint",
+        "probes",
+    },
 }
 """Room → the rooms below it. handler.py and __main__.py stand above all of them."""
 

@@ -2,7 +2,7 @@
 
 Two methods of the SDK's JobScaler are overridden, the jobs that its polls bring are checked before
 it gets them, and results.py posts its outputs. Cancelling, concurrency and the handling of signals
-stay the SDK's. Written against one version of the SDK; with any other, `install` changes nothing.
+stay the SDK's. With an SDK that is different inside, `install` changes nothing.
 """
 
 import asyncio
@@ -12,15 +12,16 @@ from functools import partial
 from typing import Any
 
 from runpod.http_client import TooManyRequests
-from runpod.serverless.modules import rp_scale
+from runpod.serverless.modules import rp_http, rp_scale
 from runpod.version import __version__ as sdk_version
 
+from vllm_worker.probes import Fields, Mentions, Takes
 from vllm_worker.serverless import results
 from vllm_worker.serverless.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
 
-KNOWN_SDK = "1.12.0"
+_SdkLoop: Any = getattr(rp_scale, "JobScaler", object)
 
 _AFTER_FAILURE_S = 1.0
 _SHORTEST_POLL_S = 0.05
@@ -28,20 +29,44 @@ _SHORTEST_POLL_S = 0.05
 
 
 def install(lifecycle: Lifecycle) -> None:
-    """Have the SDK use the loop below for this worker, if it is the version that is known."""
-    if sdk_version != KNOWN_SDK:
-        logger.warning(
-            "runpod is %s, not %s: jobs start up to 0.1 s later, when the SDK polls, "
-            "and failed posts are not retried",
-            sdk_version,
-            KNOWN_SDK,
-        )
+    """Have the SDK use the loop below for this worker, unless the SDK is different inside."""
+    if difference := sdk_difference():
+        warn_of_sdk(difference)
         return
     results.install()
     rp_scale.JobScaler = type("JobScaler", (EventDrivenJobScaler,), {"lifecycle": lifecycle})
 
 
-class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
+def sdk_difference() -> str:
+    """What is different about the SDK from what this module was written for, or nothing."""
+    attributes = ("jobs_queue", "jobs_fetcher", "job_progress", "current_concurrency")
+    for owner, name, probe in (
+        (rp_scale, "JobScaler", Fields("start", "get_jobs", "run_jobs", "handle_job")),
+        (_SdkLoop, "__init__", Mentions(*attributes)),
+        (_SdkLoop, "get_jobs", Takes("self", "session")),
+        (_SdkLoop, "run_jobs", Takes("self", "session")),
+        (_SdkLoop, "handle_job", Takes("self", "session", "job")),
+        (rp_http, "_transmit", Takes("client_session", "url", "job_data")),
+        (rp_http, "JOB_DONE_URL", Fields("partition")),
+    ):
+        found = getattr(owner, name, None)
+        problem = "is gone" if found is None else probe(found)
+        if problem:
+            return f"{name} {problem}"
+    return ""
+
+
+def warn_of_sdk(difference: str) -> None:
+    """Log what is lost where the SDK's own loop runs the jobs."""
+    logger.warning(
+        "runpod %s is different (%s): jobs start up to 0.1 s later, when the SDK polls, "
+        "and failed posts are not retried",
+        sdk_version,
+        difference,
+    )
+
+
+class EventDrivenJobScaler(_SdkLoop):  # type: ignore[misc]
     """A job loop that takes no job before the worker is ready, and starts each at once."""
 
     lifecycle: Lifecycle
@@ -128,7 +153,7 @@ class EventDrivenJobScaler(rp_scale.JobScaler):  # type: ignore[misc]
 
     def _start(self, session: Any, job: dict[str, Any], running: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(self.handle_job(session, job))
-        self.jobs_tasks[job["id"]] = task
+        getattr(self, "jobs_tasks", {})[job["id"]] = task  # before 1.10 no job could be stopped
         running.add(task)
         task.add_done_callback(partial(self._let_go, job["id"]))
         task.add_done_callback(running.discard)

@@ -4,6 +4,7 @@ The SDK owns the event loop, the signals, the queue and the posting of outputs.
 """
 
 import asyncio
+import logging
 import os
 import sys
 from typing import Any
@@ -15,6 +16,8 @@ from vllm_worker.serverless.lifecycle import Lifecycle
 from vllm_worker.serverless.queue import CloseQueue
 from vllm_worker.serverless.readiness import ConcurrencyModifier
 from vllm_worker.worker import Worker
+
+logger = logging.getLogger(__name__)
 
 _OTHER_MODES = {"--test_input", "--rp_serve_api"}
 """Modes of the SDK in which the engine would never start."""
@@ -29,8 +32,11 @@ def import_sdk() -> tuple[Any, Any]:
     os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
     import runpod
 
-    from vllm_worker.serverless import job_loop
-
+    try:
+        from vllm_worker.serverless import job_loop
+    except ImportError as error:
+        logger.warning("the SDK is different (%s): jobs start when it polls", error)
+        return runpod, None
     return runpod, job_loop
 
 
@@ -46,7 +52,8 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
         raise ConfigurationError([f"{modes.pop()} is not supported. {local}."])
     runpod, job_loop = import_sdk()
     lifecycle = Lifecycle(worker, close_queue)
-    job_loop.install(lifecycle)
+    if job_loop:
+        job_loop.install(lifecycle)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         runpod.serverless.start(

@@ -7,7 +7,7 @@ table is the only place that knows of more than one release.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vllm_worker.engine.patches.probes import Fields, Mentions, Probe, Takes
+from vllm_worker.probes import Fields, Mentions, Probe, Takes
 
 OLDEST, NEWEST = "0.28", "0.33"
 """The releases of vLLM that `make test-vllm` tries."""

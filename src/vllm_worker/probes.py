@@ -1,4 +1,4 @@
-"""Whether something of vLLM is still what the worker was written for, without calling it."""
+"""Whether something of vLLM or of the SDK is still as the worker was written for; calls nothing."""
 
 import inspect
 from collections.abc import Callable
