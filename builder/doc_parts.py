@@ -1,8 +1,10 @@
-"""Parts of the README and of docs/ that are made from pins, results and the table of seams."""
+"""Parts of the README and of docs/ that are generated from pins, results and the table of seams."""
 
 import re
+import statistics
 from collections.abc import Iterator
 
+from benchmarks.cold_start_report import ColdStarts
 from benchmarks.report import Results
 from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE
 from builder import set_up
@@ -10,15 +12,14 @@ from vllm_worker.engine.patches.table import SEAMS, Seam
 
 
 def pins() -> str:
-    """What the worker is for, from the requirements."""
-    sdk = _pinned("runpod", "cpu")
+    """The versions that the worker is made for, from the requirements."""
     oldest, newest = (".".join(map(str, version)) for version in (set_up.OLDEST, set_up.NEWEST))
     rows = {
         "vLLM": f"{set_up.pinned('cuda')} in the GPU image, {set_up.pinned('cpu')} on CPUs",
-        "CUDA": f"{cuda_version()}, with the driver of that age",
-        "RunPod SDK": sdk,
+        "CUDA": f"{cuda_version()}, with a driver that supports it",
+        "RunPod SDK": _pinned("runpod", "cpu"),
         "Python": f"{oldest} to {newest}",
-        "machine": "x86-64 Linux",
+        "Platform": "x86-64 Linux",
     }
     lines = [f"| {name} | {value} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines]) + "\n"
@@ -29,17 +30,39 @@ def cuda_version() -> str:
     return ".".join(_pinned("cuda-toolkit", "cuda").split(".")[:2])
 
 
-def figures(results: Results) -> str:
-    """The last benchmark in three lines: this worker as a multiple of the proxy."""
-    lines = ["| load | tokens per second | CPU per token | POSTs |", "|---|---|---|---|"]
+def figures(results: Results, starts: ColdStarts) -> str:
+    """The last benchmarks in a few lines: this worker as a multiple of the proxy."""
+    machine = results.machine
+    where = f"{machine['cores']} CPU cores, vLLM {_vllm(machine)}"
+    head = (
+        "| 64 concurrent jobs | tokens per second | CPU time per token, without the engine | POSTs"
+    )
+    lines = [
+        f"Medians of {results.rounds} rounds on {where}, as a multiple of the usual design:",
+        "",
+        f"{head} |",
+        "|---|---|---|---|",
+    ]
     for kind in (CHAT_STREAM, NATIVE, CHAT):
         numbers = (
             results.ratio(name, kind, 64, "proxy")
             for name in ("tokens_per_s", "cpu_per_100k", "posts")
         )
         cells = " | ".join(f"{number:.2f} ×" for number in numbers)
-        lines.append(f"| 64 × {kind} | {cells} |")
+        lines.append(f"| {kind} | {cells} |")
+    first = results.ratio("first_p50", CHAT_STREAM, 1, "proxy")
+    ours, usual = statistics.median(starts.ours), statistics.median(starts.proxy)
+    seconds = f"{ours:.1f} s instead of {usual:.1f} s"
+    lines += [
+        "",
+        f"The first token of a single chat stream takes {first:.2f} × as long. A start, up to the",
+        f"first job-take, takes {ours / usual:.2f} × as long ({seconds}).",
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _vllm(machine: dict[str, str]) -> str:
+    return next(version for name, version in machine.items() if name.startswith("vllm"))
 
 
 def seams() -> str:
@@ -52,8 +75,8 @@ def seams() -> str:
 
 
 def replaced() -> str:
-    """What is replaced, and which change to vLLM would make that superfluous."""
-    lines = ["| replaced | for | superfluous with |", "|---|---|---|"]
+    """The replaced attributes, and the change to vLLM that would make each patch unnecessary."""
+    lines = ["| replaced | used for | unnecessary with |", "|---|---|---|"]
     lines += [
         f"| `{seam.name}` | {seam.use} | {seam.upstream} |" for seam in SEAMS if seam.replaced
     ]

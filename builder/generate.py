@@ -238,7 +238,7 @@ def readme() -> str:
     variables = [catalogue()[name] for name in README_VARIABLES]
     text = _between((ROOT / "README.md").read_text(), "\n".join(_rows(variables)))
     text = _between(text, doc_parts.pins(), "pins")
-    text = _between(text, doc_parts.figures(report.load()), "figures")
+    text = _between(text, doc_parts.figures(report.load(), cold_start_report.load()), "figures")
     return _between(text, version_table.summary(version_table.load()), "versions")
 
 
