@@ -1,5 +1,6 @@
 """What the documentation names exists: links, anchors, files, modules, tests and commands."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +14,16 @@ TESTS = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "test_d
 
 RETIRED = {
     r"engine_\w+\.py": "engine/….py",
-    r"asgi call|openai_route\.answer|native_route": "the name of the module",
     r"beside": "besides, next to, in addition to",
     r"anew": "again",
     r"is no use": "is not useful",
-    r"(?<!structural )constraints?": "structured outputs",
+    r"constraints?": "structured outputs",
     r"mistakes?": "problem",
 }
-"""Words of older documents, besides those of tests/unit/test_words.py, and what to write instead."""
+"""Words of older documents; tests/unit/test_words.py has more → what to write instead."""
+
+OF_VLLM = {"Compiling model again"}
+"""Messages that vLLM logs."""
 
 
 def prose(document: Path) -> str:
@@ -94,9 +97,28 @@ def test_tests_that_are_named_exist(document: Path) -> None:
 
 def test_commands_that_are_named_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    text = "\n".join([*quoted(document), *re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)])
+    text = "\n".join(
+        [*quoted(document), *re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)]
+    )
     for target in re.findall(r"(?:^|[ `])make ([a-z]+(?:-[a-z]+)*)", text, re.M):
         assert target in targets, f"make {target}"
+
+
+def test_messages_in_troubleshooting_are_those_of_the_worker() -> None:
+    messages = "\n".join(text for path in PACKAGE.rglob("*.py") for text in texts(path))
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / "troubleshooting.md").read_text(), re.M)
+    named = [text for row in rows for text in re.findall(r"`([^`]+)`", row) if " " in text]
+    assert len(named) > 20
+    for text in named:
+        for part in re.split(r"[ :]*[…?]:?\s*", text):
+            assert part in messages or text in OF_VLLM, part
+
+
+def texts(path: Path) -> Iterator[str]:
+    """The strings of a module, with what is put into them left out."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield re.sub(r"%(\.\d+)?[a-z]", "…", node.value)
 
 
 @pytest.mark.parametrize("pattern", RETIRED)
