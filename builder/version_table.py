@@ -49,7 +49,7 @@ def order(version: str) -> list[int]:
 
 def table(results: list[Result]) -> str:
     if not results:
-        return "No version was tried yet: `make test-vllm VLLM=all`.\n"
+        return "No release has been tested yet. Run `make test-vllm VLLM=all`.\n"
     lines = [
         "| vLLM | passed | failed | flow control | start-up | note |",
         "|---|---|---|---|---|---|",

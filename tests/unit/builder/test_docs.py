@@ -20,7 +20,7 @@ RETIRED = {
     r"(?<!structural )constraints?": "structured outputs",
     r"mistakes?": "problem",
 }
-"""Words of older documents, besides those of tests/unit/test_words.py, and what to write instead."""
+"""Words of older documents that test_words.py does not list, and what to write instead."""
 
 
 def prose(document: Path) -> str:
