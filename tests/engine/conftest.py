@@ -1,6 +1,7 @@
 """One real engine for all tests here, in this process and in one event loop."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -9,11 +10,13 @@ from vllm_worker.configuration import load_configuration
 from vllm_worker.engine.args import parse_engine_args
 from vllm_worker.engine.vllm_engine import VLLMEngine
 
+HERE = Path(__file__).parent
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every asynchronous test runs in the loop that the engine lives in."""
     for item in items:
-        if item.path.parent.name == "engine" and pytest_asyncio.is_async_test(item):
+        if item.path.parent == HERE and pytest_asyncio.is_async_test(item):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 

@@ -245,4 +245,4 @@ async def test_neutral_values_may_be_given_with_beams(engine: VLLMEngine) -> Non
 async def test_log_probabilities_have_no_place_in_a_native_answer(engine: VLLMEngine) -> None:
     error = await native(engine, logprobs=1)
     assert error["param"] == "sampling_params.logprobs"
-    assert "/v1/completions takes it" in error["message"]
+    assert "use /v1/completions" in error["message"]

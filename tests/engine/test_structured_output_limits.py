@@ -116,6 +116,6 @@ async def test_choices_that_go_on_when_one_cannot_are_ended(engine: VLLMEngine) 
             engine, NATIVE, structured_outputs={"grammar": dead_end}, n=16, max_tokens=900, seed=1,
             temperature=2,
         )  # fmt: skip
-    assert "cannot be followed" in refused.value.error["message"]
+    assert "cannot be satisfied" in refused.value.error["message"]
     await asyncio.sleep(0.1)
     assert engine.unfinished_requests == 0

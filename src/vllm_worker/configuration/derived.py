@@ -35,7 +35,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     # vLLM's own limit, in whole MiB; the worker's is the one that counts.
     library_env["VLLM_MAX_AUDIO_CLIP_FILESIZE_MB"] = str(ceil(settings.audio_max_bytes / 1024**2))
     if not gpus:
-        # Without a GPU, vLLM 0.32 cannot load models that it has compiled ahead ("'function' object
+        # Without a GPU, vLLM cannot load models that it has compiled ahead ("'function' object
         # has no attribute 'finalize_loading'") and compiles them at each start.
         library_env["VLLM_USE_AOT_COMPILE"] = "0"
     return library_env
@@ -44,7 +44,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
 def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
     """Make MAX_LORAS larger than the number of adapters on a machine without a GPU.
 
-    There, vLLM 0.32 adds the adapter in the last slot to what the model itself generates in the
+    There, vLLM adds the adapter in the last slot to what the model itself generates in the
     same batch (its pull request 48421), unless that slot is empty. Returns a note for each value
     that is changed.
     """
@@ -55,7 +55,7 @@ def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
     for name in ("MAX_LORAS", "MAX_CPU_LORAS"):
         value = sources.values.get(name)
         if value and int(value.text) < slots:
-            why = "without a GPU, vLLM 0.32 needs a slot for each adapter and a free one"
+            why = "without a GPU, vLLM needs a slot for each adapter and a free one"
             notes.append(f"{name}={value.text} is read as {slots}: {why}.")
             del sources.values[name]
     sources.add({"MAX_LORAS": slots}, "no GPU")

@@ -52,21 +52,21 @@ class PrometheusMetrics(Metrics):
             return kind(f"vllm_worker_{name}", meaning, labels, registry=registry, **more)
 
         self._jobs = metric(
-            Counter, "jobs_total", "jobs that ended", "kind", "model", "outcome", "code"
+            Counter, "jobs_total", "finished jobs", "kind", "model", "outcome", "code"
         )
         self._input = metric(
-            Counter, "input_tokens_total", "tokens of their prompts", "kind", "model"
+            Counter, "input_tokens_total", "prompt tokens of finished jobs", "kind", "model"
         )
         self._output = metric(
-            Counter, "output_tokens_total", "tokens that were generated for them", "kind", "model"
+            Counter, "output_tokens_total", "tokens generated for finished jobs", "kind", "model"
         )
         self._chunks = metric(
-            Counter, "chunks_total", "chunks that were given to the SDK to post", "kind"
+            Counter, "chunks_total", "chunks handed to the SDK for posting", "kind"
         )
         self._seconds = metric(
             Histogram,
             "job_duration_seconds",
-            "from the job's start until its result is posted",
+            "time from the job's start until its result is posted",
             "kind",
             "outcome",
             buckets=_JOB_BUCKETS,
@@ -74,15 +74,15 @@ class PrometheusMetrics(Metrics):
         self._first_token = metric(
             Histogram,
             "job_first_token_seconds",
-            "from the job's start until the engine has its first token",
+            "time from the job's start until the engine has its first token",
             "kind",
             buckets=_FIRST_TOKEN_BUCKETS,
         )
-        self._in_flight = metric(Gauge, "jobs_in_flight", "jobs that have not ended")
+        self._in_flight = metric(Gauge, "jobs_in_flight", "jobs that have not finished")
         self._lag = metric(
             Histogram,
             "event_loop_lag_seconds",
-            "how late the event loop wakes up a task, four times a second",
+            "how late the event loop wakes a task, measured four times a second",
             buckets=_LAG_BUCKETS,
         )
         self._measuring: asyncio.Task[None] | None = None

@@ -60,7 +60,7 @@ REFUSED = {
     "is a part of serving that is spread over machines": [
         "/inference/v1/generate", "/v1/chat/completions/render", "/v1/chat/completions/derender",
         "/v1/completions/render", "/v1/completions/derender", "/v1/messages/render",
-        "/v1/responses/render", "/v1/systemone",
+        "/v1/responses/render", "/cohere/v2/chat/render", "/v1/systemone",
     ],
     "has not been tried with this worker": ["/v1/decisions"],
     "is another name for routes that a job can name itself": ["/invocations"],

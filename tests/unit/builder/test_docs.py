@@ -20,7 +20,7 @@ RETIRED = {
     r"constraints?": "structured outputs",
     r"mistakes?": "problem",
 }
-"""Words of older documents; tests/unit/test_words.py has more → what to write instead."""
+"""Words of older documents that test_words.py does not list, and what to write instead."""
 
 OF_VLLM = {"Compiling model again"}
 """Messages that vLLM logs."""
