@@ -216,7 +216,7 @@ def failure(endpoint: runpod.Endpoint, job: Any) -> dict[str, Any]:
         ({"prompt": ["x"]}, 400, "prompt should be a valid string"),
         ({"prompt": "x", "sampling_params": []}, 400, "sampling_params should be"),
         ({"prompt": "x", "sampling_params": {"max_token": 5}}, 400, '"max_tokens"?'),
-        ({"prompt": "x", "sampling_params": {"zzz": 5}}, 400, "Known are: "),
+        ({"prompt": "x", "sampling_params": {"zzz": 5}}, 400, "Sampling parameters: "),
         (
             {"prompt": "x", "sampling_params": {"max_tokens": "x"}},
             400,
