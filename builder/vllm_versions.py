@@ -242,7 +242,7 @@ def _python(venv: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _environment() -> dict[str, str]:
     """The worker of this checkout, which these environments have not installed."""
-    return os.environ | {"PYTHONPATH": str(set_up.ROOT / "src"), "MODEL_NAME": "demo"}
+    return os.environ | {"PYTHONPATH": str(set_up.ROOT / "src")}
 
 
 def _last_line(output: str) -> str:
