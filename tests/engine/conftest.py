@@ -1,5 +1,6 @@
 """One real engine for all tests here, in this process and in one event loop."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,9 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def engine() -> AsyncIterator[VLLMEngine]:
+    """Ends before tests that start workers, which would inherit its variables and share memory."""
+    environment = dict(os.environ)
     engine = VLLMEngine(parse_engine_args(load_configuration({"MAX_MODEL_LEN": "1024"})))
     await engine.start()
     yield engine
     engine.shutdown()
+    os.environ.clear()
+    os.environ.update(environment)

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,10 +79,8 @@ async def test_a_chunk_leaves_when_its_delay_is_over(engine: VLLMEngine, grade: 
 @pytest.mark.usefixtures("grade")
 @pytest.mark.parametrize("job", [NATIVE, NATIVE | {"stream": False}, COMPLETION])
 async def test_tokens_are_counted_once(
-    engine: VLLMEngine, job: dict[str, Any], caplog: pytest.LogCaptureFixture
+    engine: VLLMEngine, job: dict[str, Any], worker_log: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
-    logging.getLogger("vllm_worker").propagate = True
     worker = Worker(load_settings({}), engine)
 
     async def answer() -> None:
@@ -92,7 +89,7 @@ async def test_tokens_are_counted_once(
 
     await asyncio.create_task(answer())
     await asyncio.sleep(0)
-    (line,) = [r.getMessage() for r in caplog.records if r.name.endswith(".job_log")]
+    (line,) = [r.getMessage() for r in worker_log.records if r.name.endswith(".job_log")]
     assert f"tokens in, {TOKENS} out, first token after" in line
     assert ", 0 tokens in" not in line
 

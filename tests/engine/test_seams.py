@@ -2,7 +2,6 @@
 
 import ast
 import importlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,6 @@ def unpatched() -> Iterator[None]:
     request_state.install()
 
 
-@pytest.fixture
-def warnings(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.WARNING)
-    logging.getLogger("vllm_worker").propagate = True
-    return caplog
-
-
 def replace(monkeypatch: pytest.MonkeyPatch, seam: Seam, by: Any) -> None:
     """Put something else where the installed vLLM has the seam, or nothing."""
     (place,) = (finding.place for finding in seams.examine() if finding.seam == seam)
@@ -68,7 +60,7 @@ def test_the_installed_vllm_is_as_known() -> None:
 @pytest.mark.usefixtures("unpatched")
 @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: seam.name)
 def test_a_seam_that_is_gone_is_named(
-    seam: Seam, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+    seam: Seam, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
     if not any(finding.place for finding in seams.examine() if finding.seam == seam):
         pytest.skip("the installed vLLM does not have it")
@@ -81,13 +73,13 @@ def test_a_seam_that_is_gone_is_named(
         seams.check()
         assert not seams.usable(seam.name)
         if seam.probe:
-            assert seam.lost in warnings.text
+            assert seam.lost in worker_log.text
 
 
 @pytest.mark.usefixtures("unpatched")
 @pytest.mark.parametrize("seam", PROBED, ids=lambda seam: seam.name)
 def test_a_seam_that_is_called_otherwise_is_named(
-    seam: Seam, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+    seam: Seam, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
     if not any(finding.place for finding in seams.examine() if finding.seam == seam):
         pytest.skip("the installed vLLM does not have it")
@@ -100,7 +92,7 @@ def test_a_seam_that_is_called_otherwise_is_named(
             seams.check()
     else:
         seams.check()
-        assert seam.lost in warnings.text
+        assert seam.lost in worker_log.text
 
 
 @pytest.mark.usefixtures("unpatched")
@@ -130,13 +122,13 @@ def test_the_grade_of_flow_control_follows_from_what_is_there(
 
 @pytest.mark.usefixtures("unpatched")
 async def test_a_state_that_vllm_does_not_use_gives_way_to_the_collector(
-    engine: VLLMEngine, warnings: pytest.LogCaptureFixture
+    engine: VLLMEngine, worker_log: pytest.LogCaptureFixture
 ) -> None:
     # BufferingState is not in force here, as if vLLM looked the class up elsewhere.
     engine._llm.flow_grade = FlowGrade.STATE
     await engine._warm_up_streams()
     assert engine._llm.flow_grade is FlowGrade.COLLECTOR
-    assert "flow control has no effect in grade state" in warnings.text
+    assert "flow control has no effect in grade state" in worker_log.text
     engine._llm.flow_grade = FlowGrade.STATE
 
 
@@ -167,25 +159,25 @@ async def test_prompts_that_cannot_be_rendered_end_the_start(
 
 
 async def test_a_ping_that_cannot_be_asked_is_a_warning(
-    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
     async def gone(self: Any) -> bool:
         raise AttributeError("is_sleeping")
 
     monkeypatch.setattr(WorkerLLM, "is_sleeping", gone)
     await engine._warm_up(("generate",))
-    assert "a hang goes unnoticed" in warnings.text
+    assert "a hang goes unnoticed" in worker_log.text
 
 
 async def test_a_beam_search_that_is_never_asked_is_refused_where_it_matters(
-    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, warnings: pytest.LogCaptureFixture
+    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
     async def not_asked(*_: Any) -> None: ...
 
     monkeypatch.setattr(warmup, "beam_search", not_asked)
     monkeypatch.setattr(engine._beams, "asked_by_application", None)
     await engine._warm_up(("generate",))
-    assert "best_of and early_stopping are refused" in warnings.text
+    assert "best_of and early_stopping are refused" in worker_log.text
     decoding = DecodingParams(n=1, best_of=3, use_beam_search=True)
     with pytest.raises(BadRequest, match="best_of is not available"):
         engine._beams.check_application(decoding)

@@ -1,6 +1,5 @@
 """The warm-up: jobs of each kind that the engine answers, and no ready worker without them."""
 
-import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -71,7 +70,7 @@ def test_a_guard_that_fetches_from_this_machine_ends_the_start(
 
 
 async def test_a_grade_of_flow_control_without_effect_gives_way_to_the_next(
-    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
     tried = []
 
@@ -80,12 +79,10 @@ async def test_a_grade_of_flow_control_without_effect_gives_way_to_the_next(
         return len(tried) == 3
 
     monkeypatch.setattr(warmup, "stream", stream)
-    caplog.set_level(logging.WARNING)
-    logging.getLogger("vllm_worker").propagate = True
     before = engine._llm.flow_grade
     engine._llm.flow_grade = FlowGrade.STATE
     await engine._warm_up_streams()
     assert tried == [FlowGrade.STATE, FlowGrade.COLLECTOR, FlowGrade.INTERVAL]
     assert engine._llm.flow_grade is FlowGrade.INTERVAL
-    assert "no effect in grade collector" in caplog.text
+    assert "no effect in grade collector" in worker_log.text
     engine._llm.flow_grade = before

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -42,15 +41,13 @@ async def test_a_failure_after_chunks_comes_after_them() -> None:
 
 
 async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
-    caplog: pytest.LogCaptureFixture,
+    worker_log: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
-    logging.getLogger("vllm_worker").propagate = True
     engine = FakeEngine([KeyError("the user's words")])
     (output,) = await outputs(worker(engine), {"prompt": "x"})
     assert error(output)["code"] == 500
-    assert "user's words" not in output["error"] + caplog.text
-    assert "job-1 failed: KeyError in generate (fake_engine.py:" in caplog.text
+    assert "user's words" not in output["error"] + worker_log.text
+    assert "job-1 failed: KeyError in generate (fake_engine.py:" in worker_log.text
 
 
 async def test_an_output_that_is_too_large_fails_the_job_and_ends_it_in_the_engine() -> None:
@@ -69,9 +66,7 @@ async def test_a_text_that_json_cannot_carry_fails_the_job_instead_of_losing_it(
     assert error(output)["code"] == 500
 
 
-async def test_each_job_has_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    logging.getLogger("vllm_worker").propagate = True
+async def test_each_job_has_one_line_in_the_log(worker_log: pytest.LogCaptureFixture) -> None:
     subject = worker(FakeEngine(words("a", "b"), pause=0.01))
     for job_input in ({"prompt": "secret"}, {"prompt": 5}, {"route": "/v1/secret"}):
         await asyncio.create_task(outputs(subject, job_input))
@@ -80,7 +75,7 @@ async def test_each_job_has_one_line_in_the_log(caplog: pytest.LogCaptureFixture
     cancelled.cancel()
     await asyncio.gather(cancelled, return_exceptions=True)
     lines = [
-        r.getMessage() for r in caplog.records if r.name == "vllm_worker.observability.job_log"
+        r.getMessage() for r in worker_log.records if r.name == "vllm_worker.observability.job_log"
     ]
     assert [line.partition(",")[0] for line in lines] == [
         "job job-1: native",
@@ -90,7 +85,7 @@ async def test_each_job_has_one_line_in_the_log(caplog: pytest.LogCaptureFixture
     ]
     outcomes = ["completed", "failed with 400", "failed with 404", "cancelled"]
     assert [line.rpartition(", ")[2] for line in lines] == outcomes
-    assert "secret" not in caplog.text
+    assert "secret" not in worker_log.text
 
 
 async def test_an_engine_that_does_not_answer_is_given_up_when_jobs_wait(

@@ -27,8 +27,8 @@ _ADVICE = {
     ),
     r"No space left": "The disk is full: give the worker a larger disk or a network volume.",
     r"Engine core initialization failed": (
-        "A process of the engine ended without a reason, as when it is killed because "
-        "main memory has run out."
+        "The reason is in vLLM's log above, or there is none, as when a process of the engine is "
+        "killed because main memory has run out."
     ),
 }
 """Pattern in vLLM's or Hugging Face's reason → what to change. The first match counts."""

@@ -1,7 +1,6 @@
 """What Prometheus is shown of jobs, and where."""
 
 import asyncio
-import logging
 import multiprocessing
 import re
 import socket
@@ -128,16 +127,14 @@ async def test_a_loop_that_is_held_up_shows(
 
 
 @pytest.fixture
-def metrics_url(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> Iterator[str]:
-    caplog.set_level("INFO", "vllm_worker.observability.metrics")
-    logging.getLogger("vllm_worker").propagate = True
+def metrics_url(registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture) -> Iterator[str]:
     with serving_metrics("127.0.0.1", 0, registry):
-        yield address(caplog)
+        yield address(worker_log)
 
 
-def address(caplog: pytest.LogCaptureFixture) -> str:
+def address(worker_log: pytest.LogCaptureFixture) -> str:
     """Where the metrics are, without the path."""
-    match = re.search(r"metrics on (\S+)/metrics", caplog.text)
+    match = re.search(r"metrics on (\S+)/metrics", worker_log.text)
     assert match
     return match[1]
 
@@ -153,12 +150,10 @@ def test_only_metrics_are_served(metrics_url: str) -> None:
 
 
 def test_nothing_listens_after_the_end_and_an_open_connection_does_not_delay_it(
-    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+    registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "vllm_worker.observability.metrics")
-    logging.getLogger("vllm_worker").propagate = True
     with serving_metrics("127.0.0.1", 0, registry):
-        port = int(address(caplog).rpartition(":")[2])
+        port = int(address(worker_log).rpartition(":")[2])
         idle = socket.create_connection(("127.0.0.1", port))
         idle.sendall(b"GET /metrics HTTP/1.1\r\n")
         time.sleep(0.2)
@@ -170,13 +165,11 @@ def test_nothing_listens_after_the_end_and_an_open_connection_does_not_delay_it(
 
 
 def test_a_process_that_was_forked_meanwhile_does_not_keep_the_port(
-    registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
+    registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "vllm_worker.observability.metrics")
-    logging.getLogger("vllm_worker").propagate = True
     fork = multiprocessing.get_context("fork")
     with serving_metrics("127.0.0.1", 0, registry):
-        port = int(address(caplog).rpartition(":")[2])
+        port = int(address(worker_log).rpartition(":")[2])
         child = fork.Process(target=time.sleep, args=(60,))
         child.start()
     try:

@@ -1,6 +1,5 @@
 """The timeline of a start, and what is read ahead."""
 
-import logging
 import subprocess
 import sys
 import time
@@ -10,15 +9,13 @@ import pytest
 from vllm_worker.observability.timeline import Timeline
 
 
-def test_the_parts_of_a_start_add_up_to_it(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    logging.getLogger("vllm_worker").propagate = True
+def test_the_parts_of_a_start_add_up_to_it(worker_log: pytest.LogCaptureFixture) -> None:
     timeline = Timeline(100.0, iter([104.0, 109.5, 111.0]).__next__)
     for part in ("imports", "engine", "imports"):
         timeline.end(part)
     timeline.note("engine", "weights", 3.14)
     timeline.log()
-    assert "11.0 s after the start: imports 5.5, engine 5.5 (weights 3.1)" in caplog.text
+    assert "11.0 s after the start: imports 5.5, engine 5.5 (weights 3.1)" in worker_log.text
 
 
 def test_a_start_is_counted_from_that_of_the_process() -> None:

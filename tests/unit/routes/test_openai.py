@@ -178,9 +178,7 @@ async def test_an_error_body_keeps_its_status() -> None:
     }
 
 
-async def test_an_unknown_route_and_a_wrong_method_are_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_an_unknown_route_and_a_wrong_method_are_named() -> None:
     engine = FakeEngine(app=FastAPILike())
     unknown = OpenAIJob(route="/v1/embeddings", body={"a": 1})
     _, failure = await outputs_and_error(answer(unknown, engine))

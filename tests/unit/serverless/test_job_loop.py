@@ -1,6 +1,5 @@
 """Which SDK the event-driven job loop fits."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -35,12 +34,11 @@ def test_with_another_sdk_the_sdks_own_loop_runs(
     value: Any,
     says: str,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    worker_log: pytest.LogCaptureFixture,
 ) -> None:
-    logging.getLogger("vllm_worker").propagate = True
     monkeypatch.setattr(owner, name, value)
     loop = rp_scale.JobScaler
     worker = Worker(load_settings({}), FakeEngine())
     job_loop.install(Lifecycle(worker, lambda: None))
     assert rp_scale.JobScaler is loop
-    assert says in caplog.text
+    assert says in worker_log.text

@@ -1,6 +1,5 @@
 """The archive of compiled code: whole or not there, whoever writes and whatever happens to them."""
 
-import logging
 import os
 import threading
 import time
@@ -96,29 +95,23 @@ def test_what_holds_for_one_machine_or_one_process_is_not_shared(
     assert compiled(reader).keys() == {CUBIN, "vllm/model"}
 
 
-@pytest.fixture(autouse=True)
-def all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Also after vLLM, or what it imports, has raised the level."""
-    caplog.set_level(logging.INFO, "vllm_worker")
-
-
 @pytest.mark.parametrize("size", [0, 100, 1000, 1537])
 def test_an_archive_that_cannot_be_read_leaves_nothing_and_is_replaced(
-    tmp_path: Path, first: CompileCache, size: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, first: CompileCache, size: int, worker_log: pytest.LogCaptureFixture
 ) -> None:
     whole = first.archive.read_bytes()
     first.archive.write_bytes(whole[:size])
     reader = cache(tmp_path / "reader", tmp_path)
     reader.load()
     assert list((tmp_path / "reader").glob("*")) == []
-    assert "cannot be read, so everything is compiled again" in caplog.text
+    assert "cannot be read, so everything is compiled again" in worker_log.text
     compile_something(reader)
     reader.save()
     assert len(first.archive.read_bytes()) == len(whole)
 
 
 def test_a_volume_that_fills_up_keeps_the_old_archive(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, worker_log: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "volume").mkdir()
     with small(tmp_path / "volume", "256k"):
@@ -128,7 +121,7 @@ def test_a_volume_that_fills_up_keeps_the_old_archive(
         before = worker.archive.read_bytes()
         compile_something(worker, "vllm/model", bytes(300_000))
         worker.save()
-        assert "cannot be saved to the volume: [Errno 28] No space left" in caplog.text
+        assert "cannot be saved to the volume: [Errno 28] No space left" in worker_log.text
         assert worker.archive.read_bytes() == before
         assert list(worker.archive.parent.iterdir()) == [worker.archive]
 

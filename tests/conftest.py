@@ -1,0 +1,15 @@
+"""What all tests share."""
+
+import logging
+
+import pytest
+
+
+@pytest.fixture
+def worker_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """The worker's own log, whatever an engine or another test did to logging in this process."""
+    caplog.set_level(logging.INFO, "vllm_worker")
+    monkeypatch.setattr(logging.getLogger("vllm_worker"), "propagate", True)
+    return caplog
