@@ -66,9 +66,10 @@ def build_engine(configuration: Configuration) -> Engine:
     timeline.end("imports")
     arguments = parse_engine_args(configuration)
     limits, flow_control = settings.structured_output_limits, settings.flow_control
+    allow_urls = settings.allow_media_urls
     # At Ctrl-C the engine must go on: it still has jobs to finish.
     with step(f"engine built for {settings.served_model_names[0]}"), ctrl_c_kept_from_children():
-        return VLLMEngine(arguments, limits, import_sdk, flow_control)
+        return VLLMEngine(arguments, limits, import_sdk, flow_control, allow_urls)
 
 
 if __name__ == "__mp_main__":  # a process of the engine that was not forked: it imports vLLM next

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cold_start_report, report
-from builder import doc_parts, set_up, version_table
+from builder import doc_parts, migration_table, set_up, version_table
 from builder.doc_parts import cuda_version
 from vllm_worker.configuration.catalogue import (
     Variable,
@@ -227,6 +227,9 @@ def reference() -> str:
     tables += ["### Other options of vLLM\n", *_rest_rows(rest)]
     tables += ["### Not offered\n", "| option | because |", "|---|---|"]
     tables += [f"| `{option}` | {reason} |" for option, reason in sorted(not_offered().items())]
+    tables += ["", "### Read as another\n", "| variable | read as |", "|---|---|"]
+    others = words()["aliases"] | words()["translated"]
+    tables += [f"| `{name}` | {meant} |" for name, meant in others.items()]
     tables += ["", "### Gone\n", "| variable | what became of it |", "|---|---|"]
     gone = words()["retired"] | words()["retired_values"]
     tables += [f"| `{name}` | {note} |" for name, note in gone.items()]
@@ -245,6 +248,11 @@ def readme() -> str:
 def seams() -> str:
     """docs/seams.md: its text is written by hand, its table is not."""
     return _between((ROOT / "docs" / "seams.md").read_text(), doc_parts.seams())
+
+
+def migration() -> str:
+    """docs/migration.md: its text is written by hand, its table is not."""
+    return _between((ROOT / "docs" / "migration.md").read_text(), migration_table.table())
 
 
 def upstream() -> str:
@@ -325,6 +333,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/cold-start.md": cold_start,
     "docs/versions.md": versions,
     "docs/seams.md": seams,
+    "docs/migration.md": migration,
     "docs/upstream.md": upstream,
     "README.md": readme,
 }

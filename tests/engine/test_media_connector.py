@@ -10,6 +10,7 @@ from PIL import Image
 from vllm.multimodal.media.connector import MEDIA_CONNECTOR_REGISTRY
 
 from vllm_worker.engine import media_connector
+from vllm_worker.jobs import public_fetch
 
 
 class Site(BaseHTTPRequestHandler):
@@ -43,8 +44,8 @@ def site_url() -> Iterator[str]:
     server.server_close()
 
 
-async def fetch(url: str, *domains: str) -> Image.Image:
-    media_connector.guard_media()
+async def fetch(url: str, *domains: str, allow_urls: bool = True) -> Image.Image:
+    media_connector.guard_media(allow_urls)
     connector = MEDIA_CONNECTOR_REGISTRY.load("vllm-worker", allowed_media_domains=list(domains))
     return await connector.fetch_image_async(url)
 
@@ -56,7 +57,7 @@ async def test_media_come_from_a_named_domain(site_url: str) -> None:
 @pytest.mark.parametrize(
     ("path", "domains", "says"),
     [
-        ("/picture", (), "ALLOWED_MEDIA_DOMAINS"),
+        ("/picture", (), "could not be fetched from a public address"),
         ("/picture", ("example.com",), "allowed domains"),
         ("/elsewhere", ("127.0.0.1",), "identify image"),
         ("/broken", ("127.0.0.1",), "could not be fetched"),
@@ -67,6 +68,33 @@ async def test_media_that_are_not_fetched(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         await fetch(f"{site_url}{path}", *domains)
+
+
+async def test_media_come_from_any_public_address(
+    site_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_fetch, "is_public", lambda address: address == "127.0.0.1")
+    assert (await fetch(f"{site_url}/picture")).size == (4, 3)
+    with pytest.raises(ValueError, match="could not be fetched: status 500"):
+        await fetch(f"{site_url}/broken")
+
+
+async def test_each_redirect_is_checked(site_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def first_only(address: str) -> bool:
+        asked.append(address)
+        return len(asked) == 1
+
+    monkeypatch.setattr(public_fetch, "is_public", first_only)
+    with pytest.raises(ValueError, match="could not be fetched from a public address"):
+        await fetch(f"{site_url}/elsewhere")
+    assert len(asked) > 1
+
+
+async def test_fetching_can_be_turned_off(site_url: str) -> None:
+    with pytest.raises(ValueError, match="ALLOW_MEDIA_URLS"):
+        await fetch(f"{site_url}/picture", allow_urls=False)
 
 
 async def test_a_host_that_does_not_answer_is_not_described() -> None:

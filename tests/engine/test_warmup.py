@@ -9,6 +9,7 @@ from vllm_worker.engine import media_connector, warmup
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest
 from vllm_worker.engine.vllm_engine import VLLMEngine
 from vllm_worker.errors import EngineFailure, StartFailure
+from vllm_worker.jobs import public_fetch
 from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.streaming.flow_control import FlowGrade
 
@@ -16,7 +17,7 @@ from vllm_worker.streaming.flow_control import FlowGrade
 async def test_every_job_of_the_warm_up_is_answered(engine: VLLMEngine) -> None:
     await warmup.native(engine)
     await warmup.limits(engine)
-    warmup.media()
+    await warmup.media()
     assert await warmup.chats(engine, "demo", tools=True) is None
     assert await warmup.stream(engine)
     sent = await warmup.send_requests(engine._llm)
@@ -61,12 +62,18 @@ async def test_a_limit_that_does_not_hold_ends_the_start() -> None:
         await warmup.limits(Broken(Delta(0, ["x"], 1, input_tokens=1)))
 
 
-def test_a_guard_that_fetches_from_this_machine_ends_the_start(
+async def test_a_guard_that_fetches_from_this_machine_ends_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(media_connector.GuardedConnector, "_check", lambda *_: None)
+    monkeypatch.setattr(media_connector.GuardedConnector, "_is_unnamed", lambda *_: False)
     with pytest.raises(StartFailure, match="guard of media URLs"):
-        warmup.media()
+        await warmup.media()
+
+
+async def test_a_guard_that_is_not_asked_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_fetch, "is_public", lambda address: True)
+    with pytest.raises(StartFailure, match="an address of this machine was not refused"):
+        await warmup.media()
 
 
 async def test_a_grade_of_flow_control_without_effect_gives_way_to_the_next(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from vllm_worker.configuration.catalogue import catalogue
-from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources
 from vllm_worker.configuration.values import items
 
@@ -25,16 +24,13 @@ def find_adapter_problems(sources: Sources, served_names: Collection[str]) -> It
     if value is None:
         return
     where = "" if value.origin == ENVIRONMENT else f" ({value.origin})"
-    enable = sources.values.get("ENABLE_LORA")
-    if enable and not is_true(enable.text):
-        yield f"LORA_MODULES{where} needs ENABLE_LORA, which is {enable.text}."
     try:
         entries = items(value.text)
     except json.JSONDecodeError:
         return  # said already
     if not entries:
         yield f"LORA_MODULES={value.text!r}{where}: lists no adapter."
-    taken = set() if _on_command_line(sources, "--served-model-name") else set(served_names)
+    taken = set(served_names)
     max_rank = _max_rank(sources)
     for number, entry in enumerate(entries, start=1):
         adapter = _read(entry)

@@ -1,7 +1,7 @@
 """Problems in a configuration that can be found without vLLM."""
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jinja2
@@ -20,7 +20,8 @@ from vllm_worker.configuration.values import items, problem
 
 Values = Mapping[str, Value]
 
-_SHORTEST_MISSPELT = 8
+_OPEN = {"QUANTIZATION"}
+"""Options whose choices a plugin of vLLM adds to, which are asked when the engine is built."""
 _PLUGINS = {
     "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
     "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
@@ -32,8 +33,8 @@ def find_problems(values: Values) -> list[str]:
     lines = []
     for name, value in values.items():
         variable = catalogue().get(name)
-        if _PLUGINS.get(name) in values:
-            continue  # which brings names of its own
+        if _PLUGINS.get(name) in values or name in _OPEN:
+            continue  # a plugin brings names of its own
         if variable and variable.option and (wrong := problem(variable, value.text, is_pictured())):
             lines.append(_line(name, value, wrong))
     for name, check in _CHECKS.items():
@@ -42,19 +43,40 @@ def find_problems(values: Values) -> list[str]:
     return lines + [line for conflict in _CONFLICTS if (line := conflict(values))]
 
 
-def find_misspelt(environ: Mapping[str, str]) -> list[str]:
-    """A line for each variable whose name is one or two letters from one of ours."""
-    known = catalogue().keys() | words()["retired"].keys() | words()["aliases"].keys()
-    known |= {"DISABLE_LOG_REQUESTS"}
-    lines = []
-    for name in environ:
-        if name in known or len(name) < _SHORTEST_MISSPELT:
-            continue
-        for candidate in known:
-            if len(candidate) >= _SHORTEST_MISSPELT - 1 and _close(name, candidate):
-                lines.append(f"{name} is not a variable of the worker. Did you mean {candidate}?")
-                break
-    return lines
+def find_misspelt(environ: Mapping[str, str]) -> Iterator[str]:
+    """A note for each variable whose name looks like one of ours with a slip in one word.
+
+    It may be another program's: of names that only look alike, such as GH_TOKEN, nothing is said.
+    """
+    known = catalogue().keys() | words()["aliases"].keys()
+    others = words()["retired"].keys() | words()["translated"].keys()
+    for name in environ.keys() - known - others:
+        if near := next((candidate for candidate in known if _is_slip(name, candidate)), None):
+            yield f"{name} has no effect: the worker has no such variable. Did you mean {near}?"
+
+
+def _is_slip(name: str, known: str) -> bool:
+    """Whether one longer word is different by a letter or two neighbours, or an underscore is."""
+    words, right = name.split("_"), known.split("_")
+    if len(words) == 1:
+        return False
+    if name.replace("_", "") == known.replace("_", ""):
+        return True
+    if len(words) != len(right):
+        return False
+    different = [pair for pair in zip(words, right, strict=True) if pair[0] != pair[1]]
+    return len(different) == 1 and min(map(len, different[0])) > 3 and _is_typo(*different[0])
+
+
+def _is_typo(word: str, right: str) -> bool:
+    """Whether a letter is missing, added or wrong, or two neighbours are the wrong way around."""
+    longer, shorter = sorted((word, right), key=len, reverse=True)
+    same = (left == other for left, other in zip(word, right, strict=False))
+    head = next((i for i, equal in enumerate(same) if not equal), len(shorter))
+    if len(longer) > len(shorter):
+        return longer[head + 1 :] == shorter[head:]
+    swapped = word[:head] + word[head : head + 2][::-1] + word[head + 2 :]
+    return swapped == right or word[head + 1 :] == right[head + 1 :]
 
 
 def _line(name: str, value: Value, wrong: str) -> str:
@@ -87,7 +109,7 @@ def _command_line(text: str) -> str | None:
         return str(error)
     flags = {option["flag"]: name for name, option in options().items()}
     for word in given:
-        flag = word.partition("=")[0]
+        flag = word.partition("=")[0].replace("_", "-")
         name = flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
         if name in not_offered():
             return f"{flag} cannot be set: {not_offered()[name]}"
@@ -159,16 +181,3 @@ def _one_port_for_two(values: Values) -> str | None:
 
 
 _CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser, _one_port_for_two)
-
-
-def _close(one: str, other: str, most: int = 2) -> bool:
-    """Whether two names differ in at most `most` letters (Levenshtein's distance)."""
-    if abs(len(one) - len(other)) > most:
-        return False
-    row = list(range(len(other) + 1))
-    for i, left in enumerate(one, start=1):
-        previous, row[0] = row[0], i
-        for j, right in enumerate(other, start=1):
-            change = previous + (left != right)
-            previous, row[j] = row[j], min(change, row[j] + 1, row[j - 1] + 1)
-    return row[-1] <= most

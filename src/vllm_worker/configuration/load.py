@@ -9,6 +9,7 @@ from vllm_worker.configuration.cache_location import CacheLocation, cache_locati
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_problems
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
+from vllm_worker.configuration.migration import migrate
 from vllm_worker.configuration.settings import MEDIA_FIELDS, Settings, is_true, load_settings
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
@@ -76,9 +77,10 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     """
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
-    notes = _retire(sources) + _not_offered(environ)
+    notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))
     _drop_unset(sources)
-    problems = sources.problems + find_misspelt(environ) + find_problems(sources.values)
+    notes += sources.notes
+    problems = sources.problems + find_problems(sources.values)
     settings = None
     try:
         _trust_media_fields(sources)
@@ -130,24 +132,6 @@ def _trust_media_fields(sources: Sources) -> None:
         sources.values["TRUST_REQUEST_FIELDS"] = Value(text, opened.origin)
     elif any(name in fields.text for name in MEDIA_FIELDS):
         sources.values["TRUST_REQUEST_MM_KWARGS"] = Value("1", "TRUST_REQUEST_FIELDS")
-
-
-def _retire(sources: Sources) -> list[str]:
-    """Remove variables that vLLM no longer has. Returns a note about each."""
-    notes = []
-    for name, note in words()["retired"].items():
-        if value := sources.values.pop(name, None):
-            notes.append(f"{name}={value.text} has no effect: {note}.")
-    if value := sources.values.pop("DISABLE_LOG_REQUESTS", None):
-        log = "0" if is_true(value.text) else "1"
-        sources.add({"ENABLE_LOG_REQUESTS": log}, "DISABLE_LOG_REQUESTS")
-        notes.append(f"DISABLE_LOG_REQUESTS is read as ENABLE_LOG_REQUESTS={log}.")
-    for assignment, note in words()["retired_values"].items():
-        name, _, text = assignment.partition("=")
-        if (value := sources.values.get(name)) and value.text == text:
-            del sources.values[name]
-            notes.append(f"{assignment} has no effect: {note}.")
-    return notes
 
 
 def _not_offered(environ: Mapping[str, str]) -> list[str]:

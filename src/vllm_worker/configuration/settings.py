@@ -52,6 +52,7 @@ class Settings(BaseModel):
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     trust_request_fields: str = ""
     raw_openai_output: bool = True
+    allow_media_urls: bool = True
     flow_control: str = "auto"
     openai_served_model_name_override: str | None = None
     openai_response_role: str = "assistant"
@@ -61,7 +62,7 @@ class Settings(BaseModel):
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     runpod_webhook_get_job: str | None = None
 
-    @field_validator("raw_openai_output", mode="before")
+    @field_validator("raw_openai_output", "allow_media_urls", mode="before")
     @classmethod
     def _boolean(cls, value: Any) -> bool:
         return parse_boolean(value) if isinstance(value, str) else value

@@ -5,6 +5,7 @@ WORKER_CONFIG_FILE names, the one that VLLM_CONFIG_FILE names, what the image wa
 worker's defaults, vLLM's defaults.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Sources:
     problems: list[str] = field(default_factory=list)
     others: dict[str, str] = field(default_factory=dict)
     """Variables that nobody here knows: another release of vLLM may have an option of that name."""
+    notes: list[str] = field(default_factory=list)
 
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """Values of a weaker source than all before it."""
@@ -64,6 +66,8 @@ def read_sources(
     """Read every source; missing or malformed files are in `problems`."""
     sources = Sources()
     given = _from_environment(environ)
+    if "MODEL_NAME" in given:
+        given["MODEL_NAME"] = _repository(sources, given["MODEL_NAME"])
     sources.add(given, ENVIRONMENT)
     if not is_pictured():
         sources.others |= {name: text for name, text in environ.items() if name not in given}
@@ -84,11 +88,40 @@ def read_sources(
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's variables, by their own names."""
-    retired = words()["retired"].keys() | {"DISABLE_LOG_REQUESTS"}
-    known = catalogue().keys() | retired | {"RUNPOD_WEBHOOK_GET_JOB"}
-    filled = {name: value for name, value in environ.items() if value.strip()}
+    others = words()["retired"].keys() | words()["translated"].keys()
+    known = catalogue().keys() | others | {"RUNPOD_WEBHOOK_GET_JOB"}
+    filled = {name: _unquoted(value) for name, value in environ.items() if value.strip()}
     other = {name: filled[alias] for alias, name in words()["aliases"].items() if alias in filled}
     return other | {name: value for name, value in filled.items() if name in known}
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes around a whole value, which Docker keeps when it reads a file of them."""
+    text = text.strip()
+    quote = text[0]
+    if quote in "'\"" and len(text) > 2 and text[-1] == quote and quote not in text[1:-1]:
+        return text[1:-1]
+    return text
+
+
+_HUB_LINK = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+).*")
+_CACHED = re.compile(r".*/models--([^/]+?)--([^/]+)(?:/snapshots/?)?")
+
+
+def _repository(sources: Sources, name: str) -> str:
+    """The repository that a link to the Hub or a folder of its cache stands for.
+
+    A snapshot in that cache is a folder like any other.
+    """
+    name = name.strip()
+    if match := _HUB_LINK.fullmatch(name):
+        read = match[1]
+    elif match := _CACHED.fullmatch(name.rstrip("/")):
+        read = f"{match[1]}/{match[2]}"
+    else:
+        return name.rstrip("/") or name
+    sources.notes.append(f"MODEL_NAME={name} is read as {read}.")
+    return read
 
 
 def _first(name: str, *layers: Mapping[str, Any]) -> str:
@@ -145,6 +178,8 @@ def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dic
             reason = not_offered().get(option, unknown)
             if reason is unknown and not is_pictured():
                 sources.others[option.upper()] = as_text(value)
+            elif reason in words()["harmless"]:
+                sources.notes.append(f"{origin}: {flag} has no effect: {reason}.")
             else:
                 sources.problems.append(f"{origin}: {flag} cannot be set: {reason}.")
     return values

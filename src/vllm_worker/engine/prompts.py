@@ -17,6 +17,7 @@ async def render(llm: Any, app_state: Any, job: NativeJob) -> Any:
     lengths = TokenizeParams(
         max_total_tokens=llm.model_config.max_model_len,
         max_total_tokens_param="max_model_len",
+        truncate_prompt_tokens=job.truncate_prompt_tokens,
         add_special_tokens=job.chat is None,
     )
     if job.chat is None:
@@ -25,10 +26,15 @@ async def render(llm: Any, app_state: Any, job: NativeJob) -> Any:
     template = ChatParams(
         chat_template=online.chat_template,
         chat_template_content_format=online.chat_template_content_format,
-        chat_template_kwargs={"add_generation_prompt": True},
+        chat_template_kwargs=_template_kwargs(job),
     ).with_defaults(online.default_chat_template_kwargs)
     _, (prompt,) = await llm.renderer.render_chat_async([job.chat], template, lengths)
     return prompt
+
+
+def _template_kwargs(job: NativeJob) -> dict[str, Any]:
+    tools = {"tools": job.tools} if job.tools else {}
+    return {"add_generation_prompt": job.add_generation_prompt} | tools | job.chat_template_kwargs
 
 
 async def render_text(llm: Any, text: str | None, lengths: TokenizeParams) -> Any:

@@ -50,17 +50,18 @@ class VLLMEngine:
         limits: Limits | None = None,
         while_starting: Callable[[], object] = lambda: None,
         flow_control: str = "auto",
+        allow_media_urls: bool = True,
     ) -> None:
         """Load the model, which takes its time; `arguments` are those of `vllm serve`, `limits`
-        those on structured outputs, `flow_control` is FLOW_CONTROL. `while_starting` is called in a
-        thread.
+        those on structured outputs, `flow_control` is FLOW_CONTROL, `allow_media_urls`
+        ALLOW_MEDIA_URLS. `while_starting` is called in a thread.
 
         Raises ConfigurationError where vLLM finds that values contradict each other or the model,
         StartFailure where the model cannot be had or the engine does not start.
         """
         self._arguments = arguments
         self._log = EngineLog(arguments)
-        guard_media()
+        guard_media(allow_media_urls)
         # NUMA_BIND starts processes by a command of its own.
         grade = apply(flow_control, may_fork=not getattr(arguments, "numa_bind", False))
         config = _vllm_config(arguments)
@@ -131,7 +132,7 @@ class VLLMEngine:
             logger.warning(
                 "the engine cannot be pinged, so a hang goes unnoticed: %s", error_location(error)
             )
-        warmup.media()
+        await warmup.media()
         model, *_ = self._arguments.served_model_name
         if "embed" in tasks:
             await warmup.embedding(self, model)

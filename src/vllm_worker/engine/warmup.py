@@ -5,6 +5,7 @@ worker is ready whose jobs would all fail, or whose protections no longer hold.
 """
 
 import json
+import socket
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.streaming.flow_control import FlowControl
 
 _TOKENS = 2
+_FETCH_S = 1
 _STREAMED_TOKENS = 6
 _SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": _SCHEMA}}
@@ -117,15 +119,23 @@ async def limits(engine: Generating) -> None:
     raise _failure("the limits on requests", f"{len(stops)} stop strings were not refused")
 
 
-def media() -> None:
+async def media() -> None:
     """Raises StartFailure when the connector that vLLM loads would fetch from this machine."""
-    try:
-        MEDIA_CONNECTOR_REGISTRY.load(NAME).load_from_url("http://127.0.0.1:9/", None)
-    except ValueError:
-        return
-    except Exception as error:
-        raise _failure("the guard of media URLs", f"{type(error).__name__}: {error}") from error
-    raise _failure("the guard of media URLs", "an address of this machine was not refused")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        try:
+            connector = MEDIA_CONNECTOR_REGISTRY.load(NAME)
+            await connector.load_from_url_async(url, None, fetch_timeout=_FETCH_S)
+        except ValueError:
+            pass  # refused, or without an answer: whether anybody called shows below
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise _failure("the guard of media URLs", what) from error
+        with suppress(BlockingIOError):
+            connection, _ = server.accept()
+            connection.close()
+            raise _failure("the guard of media URLs", "an address of this machine was not refused")
 
 
 async def chats(engine: Generating, model: str, tools: bool) -> str | None:

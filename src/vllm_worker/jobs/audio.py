@@ -2,17 +2,12 @@
 
 import base64
 import binascii
-import ipaddress
-import socket
 from typing import Any
 
-import aiohttp
-
 from vllm_worker.errors import BadRequest, TooLarge
+from vllm_worker.jobs.public_fetch import NotFetched, fetch_public
 
 _FORMS = 'base64 text, a data URL, an https URL, or {"data": base64 text, "filename": name}'
-_BLOCK_BYTES = 64 * 1024
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 async def read_audio(file: Any, max_bytes: int, timeout_s: float) -> tuple[str, bytes]:
@@ -50,54 +45,12 @@ def _decode(text: str, max_bytes: int) -> bytes:
 
 
 async def _fetch(url: str, max_bytes: int, timeout_s: float) -> bytes:
-    """Download a URL and follow its redirects; from public addresses only."""
-    connector = aiohttp.TCPConnector(socket_factory=_public_socket)
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
-    content = bytearray()
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(url, max_redirects=5, raise_for_status=True) as response,
-        ):
-            async for block in response.content.iter_chunked(_BLOCK_BYTES):
-                content += block
-                if len(content) > max_bytes:
-                    raise _too_large(max_bytes)
-    except TimeoutError:
-        raise BadRequest(f"file could not be fetched within {timeout_s:g} s.", "file") from None
-    except aiohttp.ClientResponseError as error:
-        raise BadRequest(f"file could not be fetched: status {error.status}.", "file") from None
-    except (aiohttp.ClientError, PermissionError, ValueError):
-        # Without the reason, which would tell what is where in the worker's network.
-        raise BadRequest("file could not be fetched from a public address.", "file") from None
-    return bytes(content)
-
-
-def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Called for each address that is about to be connected to, redirects and literals included.
-
-    So a name that resolves differently the second time gains nothing.
-    """
-    family, kind, protocol, _, (host, *_) = address
-    if not is_public(str(host)):
-        raise PermissionError(f"{host} is not a public address")
-    return socket.socket(family, kind, protocol)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one of the public internet, also where IPv6 wraps an IPv4 one."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    wrapped = _wrapped(ip) if isinstance(ip, ipaddress.IPv6Address) else None
-    return ip.is_global and not ip.is_multicast and (wrapped is None or is_public(str(wrapped)))
-
-
-def _wrapped(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a mapped, 6to4, Teredo or NAT64 address leads to."""
-    if ip.teredo:
-        return ip.teredo[1]
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(ip.packed[-4:])
-    return ip.ipv4_mapped or ip.sixtofour
+        return await fetch_public(url, max_bytes, timeout_s)
+    except NotFetched as error:
+        if error.too_large:
+            raise _too_large(max_bytes) from None
+        raise BadRequest(f"file {error}.", "file") from None
 
 
 def _too_large(max_bytes: int) -> TooLarge:

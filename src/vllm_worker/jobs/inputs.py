@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.headers import HEADERS
+from vllm_worker.jobs.native_input import as_fields
 from vllm_worker.jobs.transport import check_transportable
 from vllm_worker.jobs.validation import bad_request, json_type
 
@@ -82,16 +83,22 @@ class OpenAIJob(_Input):
 
 
 class GatewayInput(_Input):
-    """The input that RunPod's OpenAI gateway makes of an HTTP request."""
+    """The input that RunPod's OpenAI gateway makes of an HTTP request; it may grow fields."""
 
-    openai_route: Annotated[str, Field(pattern=_ROUTE)]
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    openai_route: Annotated[str | None, Field(pattern=_ROUTE)] = None
     openai_input: dict[str, Any] | None = None
-    openai_headers: Headers = {}
+    openai_headers: Headers | None = None
 
     def as_job(self) -> OpenAIJob:
-        return OpenAIJob(
-            route=self.openai_route, body=self.openai_input, headers=self.openai_headers
-        )
+        """Without a route, what is to be answered is a chat or, with a prompt, a completion."""
+        body, headers = self.openai_input, self.openai_headers or {}
+        if self.openai_route:
+            return OpenAIJob(route=self.openai_route, body=body, headers=headers)
+        bare = "prompt" in (body or {}) and "messages" not in (body or {})
+        route = "/v1/completions" if bare else "/v1/chat/completions"
+        return OpenAIJob(route=route, body=body, headers=headers, method="POST")
 
 
 class Message(BaseModel):
@@ -103,10 +110,23 @@ class Message(BaseModel):
     content: str | list[dict[str, Any]] | None = None
 
 
+_NOT_FOR_TEMPLATES = ("chat_template", "tokenize", "return_dict", "return_tensors", "tools")
+
+
+def _check_template_kwargs(given: dict[str, Any]) -> dict[str, Any]:
+    for name in _NOT_FOR_TEMPLATES:
+        if name in given:
+            raise PydanticCustomError("closed", "{name} cannot be set there", {"name": name})
+    return given
+
+
 class NativeJob(_Input):
     """A generation in RunPod's native form. Sizes of chunks are in tokens.
 
     `model` is one of the served names or an adapter; without it the model itself answers.
+    `tools`, `chat_template_kwargs` and `add_generation_prompt` are for the chat template,
+    `truncate_prompt_tokens` is the number of tokens of the prompt that are kept, -1 for as many as
+    fit.
     """
 
     model: str | None = None
@@ -114,6 +134,10 @@ class NativeJob(_Input):
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     apply_chat_template: bool = False
     sampling_params: dict[str, Any] = {}
+    tools: list[dict[str, Any]] | None = None
+    chat_template_kwargs: Annotated[dict[str, Any], AfterValidator(_check_template_kwargs)] = {}
+    add_generation_prompt: bool = True
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
     stream: bool = False
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     min_batch_size: Annotated[int, Field(ge=1)] | None = None
@@ -127,11 +151,8 @@ class NativeJob(_Input):
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "NativeJob":
-        if (self.prompt is None) == (self.messages is None):
-            given = "neither was given" if self.prompt is None else "both were given"
-            raise PydanticCustomError(
-                "one_prompt", "Give either prompt or messages; {given}.", {"given": given}
-            )
+        if self.prompt is None and self.messages is None:
+            raise PydanticCustomError("one_prompt", "Give prompt or messages; neither was given.")
         return self
 
     @property
@@ -161,6 +182,8 @@ def parse_job(value: Any) -> Job:
         raise BadRequest(f"input must be an object, not {json_type(value)}.", "input")
     check_transportable(value)
     form = _form(value)
+    if form is NativeJob:
+        value = as_fields(value, NativeJob.model_fields)
     try:
         parsed = form.model_validate(value)
     except ValidationError as error:
@@ -169,6 +192,6 @@ def parse_job(value: Any) -> Job:
 
 
 def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:
-    if "openai_route" in value or "openai_input" in value:
+    if value.get("openai_route") is not None or value.get("openai_input") is not None:
         return GatewayInput
     return OpenAIJob if {"route", "body", "method"} & value.keys() else NativeJob

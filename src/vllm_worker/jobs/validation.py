@@ -10,8 +10,6 @@ from pydantic_core import ErrorDetails
 from vllm_worker.errors import BadRequest, nearest
 
 _INNER = {
-    "sampling_params": "Sampling parameters go in sampling_params.",
-    "openai_input": "Fields of the request go in openai_input.",
     "body": "Fields of the request go in body.",
 }
 """Field of an input → where what people put beside it belongs."""
@@ -49,7 +47,7 @@ def _explain(detail: ErrorDetails, form: type[BaseModel], prefix: str) -> str:
             return f"{param} is missing."
         case "one_prompt":
             return detail["msg"]
-        case "header":
+        case "header" | "closed":
             return f"{param}: {detail['msg']}."
         case "literal_error":
             return f"{param} must be {_as_json(detail['ctx']['expected'])}."

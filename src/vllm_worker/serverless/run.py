@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import uvloop
@@ -23,13 +24,33 @@ _OTHER_MODES = {"--test_input", "--rp_serve_api"}
 """Modes of the SDK in which the engine would never start."""
 
 
+_LEVELS = ("NOTSET", "TRACE", "DEBUG", "INFO", "WARN", "ERROR")
+"""The SDK's levels; it raises ValueError for others."""
+_OTHER_LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
+
+
+def _log_level(environ: Mapping[str, str]) -> str:
+    """The SDK's level, by either of its variables, in any case or by its number.
+
+    At its own default, DEBUG, the SDK prints the text of every chunk.
+    """
+    for name in ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"):
+        if not (text := environ.get(name, "").strip().upper()):
+            continue
+        if text.isdigit() and int(text) < len(_LEVELS):
+            return _LEVELS[int(text)]
+        if (level := _OTHER_LEVELS.get(text, text)) in _LEVELS:
+            return level
+        logger.warning("%s=%s has no effect: the levels are %s", name, text, ", ".join(_LEVELS))
+    return "INFO"
+
+
 def import_sdk() -> tuple[Any, Any]:
     """The SDK and what is built on it, which takes a second.
 
     Not before `queue`: the SDK reads its environment on import, and the local endpoint sets it.
     """
-    # The SDK prints the text of every chunk at its own default level, which is DEBUG.
-    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    os.environ["RUNPOD_LOG_LEVEL"] = _log_level(os.environ)
     import runpod
 
     try:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from vllm_worker.configuration.settings import load_settings
 from vllm_worker.errors import BadRequest, TooLarge
-from vllm_worker.jobs import audio
+from vllm_worker.jobs import audio, public_fetch
 from vllm_worker.jobs.audio import read_audio
 from vllm_worker.jobs.inputs import OpenAIJob
 from vllm_worker.routes.allowlist import open_route
@@ -117,8 +117,8 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 def loopback_is_public(monkeypatch: pytest.MonkeyPatch) -> None:
-    public = audio.is_public
-    monkeypatch.setattr(audio, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
+    public = public_fetch.is_public
+    monkeypatch.setattr(public_fetch, "is_public", lambda ip: ip == "127.0.0.1" or public(ip))
 
 
 @pytest.mark.usefixtures("loopback_is_public")

@@ -55,12 +55,7 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
         ([], "input", "input must be an object, not an empty array."),
         (None, "input", "input must be an object, not null."),
         ("hi", "input", "input must be an object, not a string."),
-        ({}, None, "Give either prompt or messages; neither was given."),
-        (
-            {"prompt": "a", "messages": [{"role": "user", "content": "b"}]},
-            None,
-            "Give either prompt or messages; both were given.",
-        ),
+        ({}, None, "Give prompt or messages; neither was given."),
         ({"prompt": 5}, "prompt", "prompt should be a valid string, not 5."),
         ({"messages": []}, "messages", "messages must not be empty."),
         ({"messages": [{}]}, "messages.0.role", "messages.0.role is missing."),
@@ -88,9 +83,7 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
         (
             {"prompt": "a", "max-tokens": 5},
             "max-tokens",
-            "max-tokens is not a field of this input. Known fields: model, prompt, messages, "
-            "apply_chat_template, sampling_params, stream, max_batch_size, min_batch_size, "
-            "batch_size_growth_factor. Sampling parameters go in sampling_params.",
+            'max-tokens is not a field of this input. Did you mean "max_tokens"?',
         ),
         (
             {"prompt": "a", "max_batch_size": 10**400},
@@ -108,14 +101,7 @@ def test_messages_and_prompts_under_the_chat_template_are_a_chat() -> None:
             "route must start with a slash, such as /v1/chat/completions.",
         ),
         ({"promt": "a"}, "promt", 'promt is not a field of this input. Did you mean "prompt"?'),
-        ({"openai_input": {}}, "openai_route", "openai_route is missing."),
         ({"body": {}}, "route", "route is missing."),
-        (
-            {"openai_route": CHAT, "openai_input": {}, "max_tokens": 5},
-            "max_tokens",
-            "max_tokens is not a field of this input. Known fields: openai_route, openai_input, "
-            "openai_headers. Fields of the request go in openai_input.",
-        ),
         (
             {"openai_route": CHAT, "openai_headers": {"X-Foo": "a"}},
             "openai_headers",

@@ -1,0 +1,157 @@
+"""What older workers and RunPod's forms write, and what it means here."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.configurations import load, problems, write
+
+
+def test_the_parts_of_speculative_decoding_become_its_configuration() -> None:
+    configuration = load(SPECULATIVE_MODEL="org/draft", NUM_SPECULATIVE_TOKENS="3")
+    value = json.loads(configuration.values["SPECULATIVE_CONFIG"].text)
+    assert value == {"model": "org/draft", "num_speculative_tokens": 3}
+    (note,) = configuration.notes
+    assert note.startswith("SPECULATIVE_MODEL, NUM_SPECULATIVE_TOKENS: read as ")
+
+
+@pytest.mark.parametrize("how", [{"SPECULATIVE_MODEL": "[ngram]"}, {"SPECULATIVE_METHOD": "ngram"}])
+def test_ngram_was_a_model_and_is_a_method(how: dict[str, str]) -> None:
+    configuration = load(**how, NGRAM_PROMPT_LOOKUP_MAX="4", NUM_SPECULATIVE_TOKENS="2")
+    value = json.loads(configuration.values["SPECULATIVE_CONFIG"].text)
+    assert value == {"method": "ngram", "prompt_lookup_max": 4, "num_speculative_tokens": 2}
+
+
+def test_a_part_of_speculative_decoding_that_says_too_little_has_a_note() -> None:
+    configuration = load(NGRAM_PROMPT_LOOKUP_MAX="4", NUM_SPECULATIVE_TOKENS="0")
+    assert "SPECULATIVE_CONFIG" not in configuration.values
+    (note,) = configuration.notes
+    assert note.endswith("have no effect without SPECULATIVE_MODEL or SPECULATIVE_METHOD.")
+    given = load(SPECULATIVE_MODEL="a/b", SPECULATIVE_CONFIG='{"method": "ngram"}')
+    assert given.notes == ("SPECULATIVE_MODEL has no effect: SPECULATIVE_CONFIG is set.",)
+    assert problems(NUM_SPECULATIVE_TOKENS="few") == [
+        "NUM_SPECULATIVE_TOKENS='few': must be an integer."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("task", "runner", "convert"),
+    [
+        ("generate", "generate", None),
+        ("embed", "pooling", "embed"),
+        ("Score", "pooling", "classify"),
+    ],
+)
+def test_a_task_is_a_runner_and_a_conversion(task: str, runner: str, convert: str | None) -> None:
+    values = load(TASK=task).values
+    assert values["RUNNER"].text == runner
+    assert (values["CONVERT"].text if "CONVERT" in values else None) == convert
+
+
+def test_a_task_that_is_none_of_vllms_is_another_programs() -> None:
+    assert load(TASK="nightly-build").notes == ()
+
+
+def test_pairs_limit_media() -> None:
+    values = load(LIMIT_MM_PER_PROMPT="image=1, video=0").values
+    assert json.loads(values["LIMIT_MM_PER_PROMPT"].text) == {"image": 1, "video": 0}
+
+
+def test_zero_is_not_set_where_nothing_can_be_zero() -> None:
+    configuration = load(MAX_MODEL_LEN="0", MAX_CUDAGRAPH_CAPTURE_SIZE="0")
+    assert "MAX_MODEL_LEN" not in configuration.values
+    assert configuration.notes == ("MAX_MODEL_LEN=0 counts as not set.",)
+    assert configuration.values["MAX_CUDAGRAPH_CAPTURE_SIZE"].text == "0"
+
+
+def test_choices_and_levels_may_be_in_any_case() -> None:
+    assert load(DTYPE="BFloat16").values["DTYPE"].text == "bfloat16"
+    assert load(LOG_LEVEL="warn").values["LOG_LEVEL"].text == "WARNING"
+    (note,) = load(LOG_LEVEL="chatty").notes
+    assert note.startswith("LOG_LEVEL=chatty has no effect: the levels are CRITICAL, ")
+
+
+def test_a_service_of_kubernetes_is_no_port() -> None:
+    configuration = load(METRICS_PORT="tcp://10.0.0.1:9090")
+    assert configuration.settings.metrics_port is None
+    assert len(configuration.notes) == 1
+
+
+@pytest.mark.parametrize("empty", ["[]", "{}", "[ ]"])
+def test_no_adapters_may_be_written_in_several_ways(empty: str) -> None:
+    assert "LORA_MODULES" not in load(LORA_MODULES=empty).values
+
+
+def test_adapters_that_are_switched_off_have_a_note() -> None:
+    configuration = load(LORA_MODULES="a=org/a", ENABLE_LORA="false")
+    assert "LORA_MODULES" not in configuration.values
+    assert configuration.notes == ("LORA_MODULES has no effect: ENABLE_LORA is false.",)
+
+
+def test_without_a_gpu_a_block_has_the_nearest_size_that_vllm_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert load(BLOCK_SIZE="16").values["BLOCK_SIZE"].text == "32"
+    assert load(BLOCK_SIZE="64").notes == ()
+    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
+    assert load(BLOCK_SIZE="16").values["BLOCK_SIZE"].text == "16"
+
+
+def test_the_worker_knows_what_a_command_line_says_about_it() -> None:
+    line = "--served_model_name a b --uvicorn-log-level=debug --host 0.0.0.0 --seed 3"
+    configuration = load(VLLM_EXTRA_ARGS=line)
+    assert configuration.settings.served_model_names == ["a", "b"]
+    assert configuration.settings.vllm_extra_args == "--seed 3"
+    assert [note.partition(" has")[0] for note in configuration.notes] == [
+        "VLLM_EXTRA_ARGS: --uvicorn-log-level",
+        "VLLM_EXTRA_ARGS: --host",
+    ]
+
+
+def test_the_environment_wins_over_flags_of_a_file(tmp_path: Path) -> None:
+    content = {"default": {"extra_flags": ["--served-model-name", "from-file"]}}
+    file = write(tmp_path, "worker.yaml", content)
+    assert load(WORKER_CONFIG_FILE=file).settings.served_model_names == ["from-file"]
+    both = load(WORKER_CONFIG_FILE=file, OPENAI_SERVED_MODEL_NAME_OVERRIDE="mine")
+    assert both.settings.served_model_names == ["mine"]
+
+
+def test_keys_of_vllms_server_in_its_file_have_a_note(tmp_path: Path) -> None:
+    file = write(tmp_path, "vllm.yaml", "host: 0.0.0.0\nport: 80\nseed: 2")
+    configuration = load(VLLM_CONFIG_FILE=file)
+    assert configuration.values["SEED"].text == "2"
+    assert configuration.notes == (
+        "VLLM_CONFIG_FILE: host has no effect: the worker has no HTTP server.",
+        "VLLM_CONFIG_FILE: port has no effect: the worker has no HTTP server.",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "https://huggingface.co/org/model",
+        "hf.co/org/model/tree/main",
+        " org/model/ ",
+        "/no/volume/huggingface-cache/hub/models--org--model",
+        "'org/model'",
+    ],
+)
+def test_a_model_may_be_named_as_people_copy_it(name: str) -> None:
+    assert load(MODEL_NAME=name).model == "org/model"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MAX_MODEL_LENS", None),
+        ("MAX_MODLE_LEN", "MAX_MODEL_LEN"),
+        ("DEFAULT_BACTH_SIZE", "DEFAULT_BATCH_SIZE"),
+        ("MAX_MODELS_LEN", "MAX_MODEL_LEN"),
+        ("MAXMODEL_LEN", "MAX_MODEL_LEN"),
+        ("GH_TOKEN", None),
+    ],
+)
+def test_a_slip_in_a_name_has_a_note(name: str, meant: str | None) -> None:
+    notes = load(**{name: "5"}).notes
+    assert [note.rpartition(" ")[2] for note in notes] == ([f"{meant}?"] if meant else [])
