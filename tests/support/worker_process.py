@@ -16,6 +16,7 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 START_S = 240
+_STOP_S = 60
 # As people run it, but for chunks by size alone, so that tests can count.
 ENVIRONMENT = {"MODEL_NAME": "demo", "STREAM_MAX_DELAY_MS": "0"}
 
@@ -116,12 +117,21 @@ class WorkerProcess:
         return code
 
     def stop(self) -> None:
+        """End the worker as RunPod does. Fails the test with the log when it does not end."""
+        in_time = True
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(30)
-            self.process.kill()
+            try:
+                self.process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                in_time = False
+        # The process that the SDK starts for its pings outlives a worker that is killed, and keeps
+        # the log open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self._close()
+        assert in_time, f"the worker did not end {_STOP_S} s after SIGTERM:\n{self.log[-5000:]}"
 
     def _close(self) -> None:
         self._reader.join(timeout=5)
