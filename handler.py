@@ -15,7 +15,7 @@ from vllm_worker.observability.metrics import serving_metrics
 from vllm_worker.observability.stderr_log import log_to_stderr
 from vllm_worker.observability.timeline import step, timeline
 from vllm_worker.serverless.queue import queue
-from vllm_worker.serverless.run import import_sdk, run
+from vllm_worker.serverless.run import check_mode, import_sdk, run
 from vllm_worker.startup.compile_cache import CompileCache
 from vllm_worker.startup.gc import collect_garbage_rarely, no_garbage_collection
 from vllm_worker.startup.signals import ctrl_c_kept_from_children, leave_at_signals
@@ -27,6 +27,7 @@ logger = logging.getLogger("vllm_worker.handler")
 
 def main() -> None:
     timeline.end("Python")
+    check_mode(sys.argv, os.environ)
     configuration = load_configuration(os.environ)
     settings = configuration.settings
     for note in configuration.notes:

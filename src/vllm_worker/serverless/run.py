@@ -6,8 +6,7 @@ The SDK owns the event loop, the signals, the queue and the posting of outputs.
 import asyncio
 import logging
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import uvloop
@@ -61,16 +60,22 @@ def import_sdk() -> tuple[Any, Any]:
     return runpod, job_loop
 
 
+def check_mode(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Raises ConfigurationError for a mode of the SDK in which the engine would never start."""
+    modes = _OTHER_MODES & {word.split("=")[0] for word in arguments}
+    if environ.get("RUNPOD_REALTIME_PORT"):
+        modes |= {"RUNPOD_REALTIME_PORT"}
+    local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
+    if modes:
+        raise ConfigurationError([f"{mode} is not supported. {local}." for mode in sorted(modes)])
+
+
 def run(worker: Worker, close_queue: CloseQueue) -> None:
     """Serve jobs until SIGTERM or SIGINT; return when the jobs in flight are done.
 
     Raises StartFailure when the worker could not start, SystemExit with code 1 when its engine
-    died and with 0 when jobs did not finish in time, and ConfigurationError for a mode of the SDK
-    in which the engine would never start.
+    died and with 0 when jobs did not finish in time.
     """
-    if modes := _OTHER_MODES & {word.split("=")[0] for word in sys.argv}:
-        local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
-        raise ConfigurationError([f"{modes.pop()} is not supported. {local}."])
     runpod, job_loop = import_sdk()
     lifecycle = Lifecycle(worker, close_queue)
     if job_loop:

@@ -8,10 +8,8 @@ import pytest
 
 from tests.support.fake_engine import FakeEngine
 from vllm_worker.configuration.settings import load_settings
-from vllm_worker.errors import ConfigurationError
 from vllm_worker.serverless.lifecycle import Lifecycle, also_on_shutdown, run_lifecycle
 from vllm_worker.serverless.readiness import ConcurrencyModifier
-from vllm_worker.serverless.run import run
 from vllm_worker.worker import Worker
 
 
@@ -34,15 +32,6 @@ def test_a_shutdown_also_closes_the_queue() -> None:
     also_on_shutdown(lambda: calls.append("ours"))
     signal.raise_signal(signal.SIGTERM)
     assert calls == ["ours", "the SDK's"]
-
-
-@pytest.mark.parametrize("mode", ["--rp_serve_api", "--test_input={}"])
-def test_modes_of_the_sdk_that_never_start_the_engine_are_refused(
-    mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["handler.py", mode])
-    with pytest.raises(ConfigurationError, match="is not supported"):
-        run(worker(FakeEngine()), lambda: None)
 
 
 @pytest.mark.usefixtures("signals_restored")

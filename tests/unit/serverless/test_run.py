@@ -2,7 +2,8 @@
 
 import pytest
 
-from vllm_worker.serverless.run import _log_level
+from vllm_worker.errors import ConfigurationError
+from vllm_worker.serverless.run import _log_level, check_mode
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,18 @@ def test_a_level_in_any_form_is_one_of_the_sdks(environment: dict[str, str], lev
 def test_a_level_that_is_none_has_a_note(worker_log: pytest.LogCaptureFixture) -> None:
     assert _log_level({"RUNPOD_LOG_LEVEL": "chatty"}) == "INFO"
     assert "RUNPOD_LOG_LEVEL=CHATTY has no effect: the levels are NOTSET" in worker_log.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "mode"),
+    [
+        (["--test_input={}"], {}, "--test_input"),
+        (["--rp_serve_api"], {}, "--rp_serve_api"),
+        ([], {"RUNPOD_REALTIME_PORT": "8080"}, "RUNPOD_REALTIME_PORT"),
+    ],
+)
+def test_a_mode_in_which_no_engine_would_start_is_refused(
+    arguments: list[str], environment: dict[str, str], mode: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{mode} is not supported. Without RunPod's"):
+        check_mode(["handler.py", *arguments], environment)
