@@ -68,6 +68,13 @@ class JobError(WorkerError):
         """
         return {"error": json.dumps(self.as_object())}
 
+    def as_chunk(self) -> dict[str, Any]:
+        """The last chunk of a native stream that fails.
+
+        Clients of RunPod's /stream see chunks alone, and what has "error" is no chunk for the SDK.
+        """
+        return {"choices": [], "failure": self.as_object()}
+
     def as_event(self) -> str:
         """A server-sent event that OpenAI's clients raise as an API error."""
         return f"data: {json.dumps({'error': self.as_object()})}\n\n"

@@ -71,6 +71,7 @@ class Worker:
         """
         record = JobRecord(str(job.get("id")), self.settings.served_model_names[0])
         self._remember_current_task(record)
+        failure: JobError | None = None
         try:
             if self._engine.dead:
                 raise EngineDead
@@ -84,11 +85,15 @@ class Worker:
                     yield output
             record.outcome = "completed"
         except JobError as error:
-            yield self._failure(record, error).as_output()
+            failure = error
         except Exception as error:
             failure = EngineFailure("The worker failed on this job. Its log says where.")
             failure.__cause__ = error
-            yield self._failure(record, failure).as_output()
+        if failure:
+            failure = self._failure(record, failure)
+            if record.kind == "native" and job["input"].get("stream") is True:
+                yield failure.as_chunk()
+            yield failure.as_output()
 
     def shut_down(self) -> None:
         """Give the jobs in flight SHUTDOWN_GRACE_S to finish; a second call ends them at once."""

@@ -35,9 +35,10 @@ async def test_bad_input_is_an_error_output() -> None:
 
 async def test_a_failure_after_chunks_comes_after_them() -> None:
     engine = FakeEngine([*words("a", finish_reason=None), EngineFailure("broke")])
-    chunk, last = await outputs(worker(engine), {"prompt": "x", "stream": True})
+    chunk, failure, last = await outputs(worker(engine), {"prompt": "x", "stream": True})
     assert chunk["choices"][0]["tokens"] == ["a"]
     assert error(last)["message"] == "broke"
+    assert failure == {"choices": [], "failure": error(last)}
 
 
 async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
@@ -53,7 +54,8 @@ async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
 async def test_an_output_that_is_too_large_fails_the_job_and_ends_it_in_the_engine() -> None:
     engine = FakeEngine(words(*["0123456789"] * 200))
     subject = Worker(load_settings({"MAX_OUTPUT_BYTES": "1000"}), engine)
-    *chunks, last = await outputs(subject, {"prompt": "x", "stream": True})
+    *chunks, failure, last = await outputs(subject, {"prompt": "x", "stream": True})
+    assert failure["failure"]["code"] == 413
     assert len(json.dumps(chunks)) < 1100
     assert error(last)["code"] == 413
     assert "larger than 1,000 bytes" in error(last)["message"]
