@@ -1,4 +1,7 @@
-"""The worker's own settings, read once from the environment."""
+"""The worker's own settings, read once from the environment.
+
+variables.toml next to this file describes them; the fields here have their types and defaults.
+"""
 
 import json
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.jobs.native_input import as_fields
-from vllm_worker.jobs.transport import check_transportable
+from vllm_worker.jobs.transportable import check_transportable
 from vllm_worker.jobs.validation import bad_request, json_type
 
 SAMPLING_PREFIX = "sampling_params."

@@ -1,6 +1,6 @@
 """The RunPod SDK, run with a worker.
 
-The SDK owns the event loop, the signals, the queue and the posting of outputs.
+The SDK owns the event loop, the signals and the queue. results.py posts the outputs for it.
 """
 
 import asyncio

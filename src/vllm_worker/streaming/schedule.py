@@ -1,7 +1,8 @@
 """Sizes of a stream's chunks: the first ones are small, and each is larger than the last.
 
 Every chunk costs one HTTP request to RunPod. Small first chunks make a stream start at once, large
-later ones keep the number of requests low.
+later ones keep the number of requests low. The worker's own sizes are DEFAULT_MIN_BATCH_SIZE,
+DEFAULT_BATCH_SIZE and DEFAULT_BATCH_SIZE_GROWTH_FACTOR in configuration/settings.py.
 """
 
 from collections.abc import Iterator

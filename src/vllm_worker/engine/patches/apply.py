@@ -1,4 +1,7 @@
-"""The patches, put in force by one call before the engine is built."""
+"""The patches, put in force by one call before the engine is built.
+
+beam_search.py alone waits for vLLM's application: `VLLMEngine.start` installs it.
+"""
 
 import logging
 

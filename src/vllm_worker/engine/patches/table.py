@@ -1,7 +1,8 @@
 """Every name of vLLM that the worker uses: where each release has it, and what is lost without it.
 
 vLLM promises little about names below its command line, and moves some with each release. This
-table is the only place that knows of more than one release.
+table is the only place that knows of more than one release. docs/upstream.md lists the few names
+that are patched, and what would make each patch unnecessary.
 """
 
 from collections.abc import Iterator, Sequence

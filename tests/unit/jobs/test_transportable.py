@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vllm_worker.errors import BadRequest
-from vllm_worker.jobs.transport import check_transportable
+from vllm_worker.jobs.transportable import check_transportable
 
 
 @pytest.mark.parametrize(
