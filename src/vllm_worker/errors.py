@@ -73,7 +73,8 @@ class JobError(WorkerError):
 
         Clients of RunPod's /stream see chunks alone, and what has "error" is no chunk for the SDK.
         """
-        return {"choices": [], "failure": self.as_object()}
+        message = self.message.encode("utf-8", "replace").decode()  # it may quote half a character
+        return {"choices": [], "failure": self.as_object() | {"message": message}}
 
     def as_event(self) -> str:
         """A server-sent event that OpenAI's clients raise as an API error."""

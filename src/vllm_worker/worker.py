@@ -91,7 +91,7 @@ class Worker:
             failure.__cause__ = error
         if failure:
             failure = self._failure(record, failure)
-            if record.kind == "native" and job["input"].get("stream") is True:
+            if _streams_natively(job.get("input")):
                 yield failure.as_chunk()
             yield failure.as_output()
 
@@ -184,6 +184,13 @@ class Worker:
             task.add_done_callback(self._jobs.discard)
             task.add_done_callback(lambda task: self._log.end(record, task.cancelled()))
             task.add_done_callback(lambda _: self._metrics.count(record))
+
+
+def _streams_natively(job_input: Any) -> bool:
+    """Whether a job asks for a stream in RunPod's native form, by its input as it came."""
+    if not isinstance(job_input, dict) or job_input.get("stream") is not True:
+        return False
+    return not job_input.keys() & {"openai_route", "openai_input", "route", "body", "method"}
 
 
 def _size(output: Any) -> int:

@@ -60,7 +60,7 @@ def example(name: str) -> str:
     """A value that is not the default, so that an effect can be seen."""
     variable = catalogue().get(words()["aliases"].get(name, name))
     if variable is None:
-        return "3"
+        return "1" if name.startswith("DISABLE") else "3"
     if variable.name in ("VLLM_CONFIG_FILE", "CUSTOM_CHAT_TEMPLATE", "TOOL_PARSER_PLUGIN"):
         return __file__ if variable.name != "VLLM_CONFIG_FILE" else str(HERE / "vllm.yaml")
     if variable.name == "LORA_MODULES":

@@ -131,6 +131,9 @@ async def test_what_older_clients_ask_for_has_its_effect(engine: VLLMEngine) -> 
         await outputs(engine, long | {"truncate_prompt_tokens": 2}),
     )
     assert cut["usage"]["input"] == 2 < whole["usage"]["input"]
+    too_long = {"prompt": "word " * 3000, "max_tokens": 1, "truncate_prompt_tokens": -1}
+    (as_many_as_fit,) = await outputs(engine, too_long)
+    assert as_many_as_fit["usage"]["input"] == 1023
 
 
 async def test_a_tool_reaches_the_template(engine: VLLMEngine) -> None:

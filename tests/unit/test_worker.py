@@ -41,6 +41,13 @@ async def test_a_failure_after_chunks_comes_after_them() -> None:
     assert failure == {"choices": [], "failure": error(last)}
 
 
+async def test_a_stream_that_is_refused_has_its_error_in_a_chunk_that_can_be_posted() -> None:
+    job_input = {"stream": True, "\ud800romp": 1, "promp\ud800": 2}
+    chunk, last = await outputs(worker(FakeEngine()), job_input)
+    assert chunk["failure"]["code"] == error(last)["code"] == 400
+    json.dumps(chunk, ensure_ascii=False).encode()
+
+
 async def test_an_unexpected_error_tells_neither_client_nor_log_what_it_quotes(
     worker_log: pytest.LogCaptureFixture,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from vllm_worker.configuration.catalogue import catalogue
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources
-from vllm_worker.configuration.values import items
+from vllm_worker.configuration.values import is_folder, items
 
 KEYS = ("name", "path", "base_model_name", "is_3d_lora_weight")
 """Keys of an adapter's object."""
@@ -26,7 +26,7 @@ def find_adapter_problems(sources: Sources, served_names: Collection[str]) -> It
     where = "" if value.origin == ENVIRONMENT else f" ({value.origin})"
     try:
         entries = items(value.text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return  # said already
     if not entries:
         yield f"LORA_MODULES={value.text!r}{where}: lists no adapter."
@@ -54,7 +54,7 @@ def _max_rank(sources: Sources) -> int | None:
         return None
     value = sources.values.get("MAX_LORA_RANK")
     text = value.text if value else catalogue()["MAX_LORA_RANK"].default
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() and len(text) < 10 else None
 
 
 def _read(entry: Any) -> Any:
@@ -81,9 +81,9 @@ def _wrong(adapter: Any, taken: Collection[str], max_rank: int | None) -> str | 
 
 def _wrong_path(path: str, max_rank: int | None) -> str | None:
     folder = Path(os.path.expanduser(path))  # noqa: PTH111 (vLLM's, which leaves ~nobody as it is)
-    if not (folder.exists() or path.startswith((".", "~", "/")) or path.count("/") > 1):
+    if not (is_folder(str(folder)) or path.startswith((".", "~", "/")) or path.count("/") > 1):
         return None  # vLLM looks for a repository of this name
-    if not folder.is_dir():
+    if not is_folder(str(folder)):
         return f"{path} is not a folder"
     if not (folder / _CONFIG).is_file():
         return f"{path} has no {_CONFIG}"

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import jinja2
 
@@ -16,7 +15,7 @@ from vllm_worker.configuration.catalogue import (
 )
 from vllm_worker.configuration.settings import is_true
 from vllm_worker.configuration.sources import Value
-from vllm_worker.configuration.values import items, problem
+from vllm_worker.configuration.values import is_file, is_folder, items, problem
 
 Values = Mapping[str, Value]
 
@@ -88,18 +87,20 @@ def _line(name: str, value: Value, wrong: str) -> str:
 
 def _chat_template(text: str) -> str | None:
     if "{" not in text:
-        return None if Path(text).is_file() else "is neither a Jinja template nor a file"
+        return None if is_file(text) else "is neither a Jinja template nor a file"
     try:
         # As transformers reads templates; `generation` is a tag of its own.
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
     except jinja2.TemplateSyntaxError as error:
         if "'generation'" not in str(error):
             return f"is not a Jinja template: {error.message} (line {error.lineno})"
+    except (ValueError, RecursionError):
+        return "is not a Jinja template"
     return None
 
 
 def _file(text: str) -> str | None:
-    return None if Path(text).is_file() else "is not a file"
+    return None if is_file(text) else "is not a file"
 
 
 def _command_line(text: str) -> str | None:
@@ -107,7 +108,7 @@ def _command_line(text: str) -> str | None:
         given = shlex.split(text)
     except ValueError as error:
         return str(error)
-    flags = {option["flag"]: name for name, option in options().items()}
+    flags = {option["flag"]: name for name, option in options().items() if option["flag"]}
     for word in given:
         flag = word.partition("=")[0].replace("_", "-")
         name = flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
@@ -120,7 +121,7 @@ def _command_line(text: str) -> str | None:
 
 def _model(text: str) -> str | None:
     is_path = text.startswith(("/", "./", "../"))
-    return "is not a folder" if is_path and not Path(text).is_dir() else None
+    return "is not a folder" if is_path and not is_folder(text) else None
 
 
 def _share(text: str) -> str | None:
@@ -131,8 +132,11 @@ def _share(text: str) -> str | None:
 
 
 def _domains(text: str) -> str | None:
-    names = items(text)
-    wrong = [name for name in names if "/" in name or ":" in name]
+    try:
+        names = items(text)
+    except (ValueError, RecursionError):
+        return None  # said already: not a list
+    wrong = [name for name in names if not isinstance(name, str) or "/" in name or ":" in name]
     return f"must name hosts, such as example.com, not {wrong[0]!r}" if wrong else None
 
 

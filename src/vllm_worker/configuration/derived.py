@@ -15,7 +15,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     """Adds derived values to the sources; returns environment variables for the libraries below."""
     if gpus > 1 and "DATA_PARALLEL_SIZE" not in sources.values:
         pipeline = sources.values.get("PIPELINE_PARALLEL_SIZE")
-        groups = int(pipeline.text) if pipeline else 1
+        groups = max(int(pipeline.text), 1) if pipeline else 1
         sources.add({"TENSOR_PARALLEL_SIZE": max(gpus // groups, 1)}, "visible GPUs")
     if "LORA_MODULES" in sources.values:
         sources.add({"ENABLE_LORA": "1"}, "LORA_MODULES")

@@ -10,7 +10,13 @@ from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered
 from vllm_worker.configuration.checks import find_misspelt, find_problems
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
 from vllm_worker.configuration.migration import migrate
-from vllm_worker.configuration.settings import MEDIA_FIELDS, Settings, is_true, load_settings
+from vllm_worker.configuration.settings import (
+    MEDIA_FIELDS,
+    Settings,
+    is_true,
+    load_settings,
+    names_in,
+)
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.configuration.volume import (
@@ -22,6 +28,10 @@ from vllm_worker.configuration.volume import (
 from vllm_worker.errors import ConfigurationError
 
 __all__ = ["Configuration", "Value", "load_configuration"]
+
+
+_SHORTEST_SECRET = 4
+"""Characters. Of a shorter one, the lines would be full of stars."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +87,11 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     """
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
-    notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))
     _drop_unset(sources)
+    notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))
     notes += sources.notes
+    secrets = _secrets(sources, environ)
+    notes = [_without(secrets, line) for line in notes]
     problems = sources.problems + find_problems(sources.values)
     settings = None
     try:
@@ -90,7 +102,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
         problems = error.problems + problems
     problems += find_adapter_problems(sources, settings.served_model_names if settings else ())
     if problems or settings is None:
-        raise ConfigurationError([_without_secrets(line, sources) for line in problems])
+        raise ConfigurationError([_without(secrets, line) for line in problems])
     return _derived(environ, settings, sources, gpus, notes)
 
 
@@ -128,7 +140,7 @@ def _trust_media_fields(sources: Sources) -> None:
     opened = sources.values.get("TRUST_REQUEST_MM_KWARGS")
     fields = sources.values.get("TRUST_REQUEST_FIELDS", Value("", ENVIRONMENT))
     if opened and is_true(opened.text):
-        text = ",".join([fields.text, *sorted(MEDIA_FIELDS)])
+        text = ",".join([*names_in(fields.text), *sorted(MEDIA_FIELDS)])
         sources.values["TRUST_REQUEST_FIELDS"] = Value(text, opened.origin)
     elif any(name in fields.text for name in MEDIA_FIELDS):
         sources.values["TRUST_REQUEST_MM_KWARGS"] = Value("1", "TRUST_REQUEST_FIELDS")
@@ -155,10 +167,19 @@ def _drop_unset(sources: Sources) -> None:
             del sources.values[name]
 
 
-def _without_secrets(line: str, sources: Sources) -> str:
-    for name, value in sources.values.items():
-        if _is_secret(catalogue().get(name)) and value.text:
-            line = line.replace(value.text, "***")
+def _secrets(sources: Sources, environ: Mapping[str, str]) -> set[str]:
+    """The values of secrets, by any of their names, as they are and as `repr` writes them."""
+    aliases = {alias for alias, name in words()["aliases"].items() if _is_secret(catalogue()[name])}
+    names = aliases | {name for name, variable in catalogue().items() if variable.secret}
+    values = {environ.get(name, "").strip() for name in names}
+    values |= {sources.values[name].text for name in names if name in sources.values}
+    values = {value for value in values if len(value) >= _SHORTEST_SECRET}
+    return values | {repr(value)[1:-1] for value in values}
+
+
+def _without(secrets: set[str], line: str) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        line = line.replace(secret, "***")
     return line
 
 

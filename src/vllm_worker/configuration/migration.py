@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
-from vllm_worker.configuration.settings import is_true
+from vllm_worker.configuration.settings import is_true, parse_boolean
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value
 
 _SPECULATION: dict[str, tuple[str, Callable[[str], Any]]] = {
@@ -39,7 +39,9 @@ _TASKS: dict[str, dict[str, str]] = {
 }
 """Values of vLLM's former option `task` → what vLLM made of them when it was replaced."""
 
-_PAIRS = re.compile(r"\w+=\d+(\s*,\s*\w+=\d+)*")
+_UNSET = ("", "none", "null", "auto")
+_PAIRS = re.compile(r"\w+=[0-9]{1,9}(\s*,\s*\w+=[0-9]{1,9})*")
+_ZERO = re.compile(r"[+-]?0+(\.0*)?")
 _LIFTED = {
     "--served-model-name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
     "--chat-template": "CUSTOM_CHAT_TEMPLATE",
@@ -84,8 +86,16 @@ def _retired_values(sources: Sources) -> Iterator[str]:
 
 def _log_requests(sources: Sources) -> Iterator[str]:
     for name in ("DISABLE_LOG_REQUESTS", "DISABLE_LOGGING_REQUEST"):
-        if value := sources.values.pop(name, None):
-            log = "0" if is_true(value.text) else "1"
+        value = sources.values.pop(name, None)
+        if value and value.text.lower() not in _UNSET:
+            try:
+                log = "0" if parse_boolean(value.text) else "1"
+            except ValueError as error:
+                sources.problems.append(f"{name}={value.text!r}: {error}.")
+                continue
+            if "ENABLE_LOG_REQUESTS" in sources.values:
+                yield f"{name} has no effect: ENABLE_LOG_REQUESTS is set."
+                continue
             sources.add({"ENABLE_LOG_REQUESTS": log}, name)
             yield f"{name} is read as ENABLE_LOG_REQUESTS={log}."
 
@@ -94,6 +104,12 @@ def _task(sources: Sources) -> Iterator[str]:
     """A variable of this name with another value is somebody else's."""
     value = sources.values.pop("TASK", None)
     if value and (meant := _TASKS.get(value.text.lower())):
+        given = [name for name in ("RUNNER", "CONVERT") if name in sources.values]
+        if chosen := [name for name in given if sources.values[name].text != "auto"]:
+            yield f"TASK={value.text} has no effect: {chosen[0]} is set."
+            return
+        for name in given:
+            del sources.values[name]
         sources.add(meant, "TASK")
         read = " and ".join(f"{name}={text}" for name, text in meant.items())
         yield f"TASK={value.text} is read as {read}."
@@ -104,7 +120,7 @@ def _speculation(sources: Sources) -> Iterator[str]:
     meant = {}
     for name, value in given.items():
         key, read = _SPECULATION[name]
-        if value.text.lower() in ("", "0", "none", "null", "false"):
+        if value.text.lower() in (*_UNSET, "0", "false"):
             continue
         try:
             meant[key] = read(value.text)
@@ -137,7 +153,7 @@ def _media_limits(sources: Sources) -> Iterator[str]:
 
 def _zeros(sources: Sources) -> Iterator[str]:
     for name in words()["zero"]["unset"]:
-        if (value := sources.values.get(name)) and value.text in ("0", "0.0"):
+        if (value := sources.values.get(name)) and _ZERO.fullmatch(value.text):
             del sources.values[name]
             yield f"{name}={value.text} counts as not set."
 
@@ -180,9 +196,12 @@ def _no_adapters(sources: Sources) -> Iterator[str]:
 
 def _cpu_block_size(sources: Sources, gpus: int) -> Iterator[str]:
     value = sources.values.get("BLOCK_SIZE")
-    if gpus or not value or not value.text.isdigit() or int(value.text) % _CPU_BLOCK == 0:
+    if gpus or not value or not re.fullmatch("[0-9]{1,6}", value.text):
+        return  # what is no size is said elsewhere
+    size = int(value.text)
+    if size % _CPU_BLOCK == 0:
         return
-    nearest = max(round(int(value.text) / _CPU_BLOCK), 1) * _CPU_BLOCK
+    nearest = max(round(size / _CPU_BLOCK), 1) * _CPU_BLOCK
     sources.values["BLOCK_SIZE"] = Value(str(nearest), value.origin)
     why = f"without a GPU, vLLM needs a multiple of {_CPU_BLOCK}"
     yield f"BLOCK_SIZE={value.text} is read as {nearest}: {why}."
@@ -205,7 +224,7 @@ def _command_lines(sources: Sources) -> Iterator[str]:
 def _without_own(sources: Sources, given: list[str], origin: str) -> tuple[list[str], list[str]]:
     """The words that are left for vLLM's parser, and the notes."""
     rest, notes = [], []
-    names = {option["flag"]: name for name, option in options().items()}
+    names = {option["flag"]: name for name, option in options().items() if option["flag"]}
     for group in _by_option(given):
         flag, equals, first = group[0].partition("=")
         flag = flag.replace("_", "-")

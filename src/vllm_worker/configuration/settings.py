@@ -73,7 +73,7 @@ class Settings(BaseModel):
     @field_validator("openai_served_model_name_override")
     @classmethod
     def _at_least_one(cls, value: str | None) -> str | None:
-        if value is not None and not _names(value):
+        if value is not None and not names_in(value):
             raise ValueError("must be one or more comma-separated names")
         return value
 
@@ -87,14 +87,14 @@ class Settings(BaseModel):
     @field_validator("trust_request_fields")
     @classmethod
     def _closed_fields(cls, value: str) -> str:
-        if set(_names(value)) - CLOSED_FIELDS:
+        if set(names_in(value)) - CLOSED_FIELDS:
             raise ValueError(f"must be some of {', '.join(sorted(CLOSED_FIELDS))}, comma-separated")
         return value
 
     @property
     def trusted_request_fields(self) -> list[str]:
         """Which of CLOSED_FIELDS a request may have."""
-        return _names(self.trust_request_fields)
+        return names_in(self.trust_request_fields)
 
     @property
     def model(self) -> str:
@@ -106,7 +106,7 @@ class Settings(BaseModel):
         """Names under which clients can address the model; answers carry the first."""
         if self.openai_served_model_name_override is None:
             return [self.model_name]
-        return _names(self.openai_served_model_name_override)
+        return names_in(self.openai_served_model_name_override)
 
     @property
     def schedule(self) -> Schedule:
@@ -153,7 +153,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def _names(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
     """Names between commas, or a JSON list, which is what a list in a YAML file becomes."""
     try:
         names = json.loads(text) if text.startswith("[") else text.split(",")

@@ -5,8 +5,11 @@ WORKER_CONFIG_FILE names, the one that VLLM_CONFIG_FILE names, what the image wa
 worker's defaults, vLLM's defaults.
 """
 
+import json
 import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +24,7 @@ from vllm_worker.configuration.catalogue import (
     words,
 )
 from vllm_worker.configuration.settings import DEMO_MODEL
-from vllm_worker.configuration.values import as_text
+from vllm_worker.configuration.values import as_text, is_file
 
 IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
 """Variables and their values that were fixed when the image was built."""
@@ -66,9 +69,10 @@ def read_sources(
     """Read every source; missing or malformed files are in `problems`."""
     sources = Sources()
     given = _from_environment(environ)
+    sources.add(given, ENVIRONMENT)
     if "MODEL_NAME" in given:
         given["MODEL_NAME"] = _repository(sources, given["MODEL_NAME"])
-    sources.add(given, ENVIRONMENT)
+        sources.values["MODEL_NAME"] = Value(given["MODEL_NAME"], ENVIRONMENT)
     if not is_pictured():
         sources.others |= {name: text for name, text in environ.items() if name not in given}
     image = _read(sources, str(image_defaults), "") if image_defaults.exists() else {}
@@ -78,6 +82,9 @@ def read_sources(
         _add_worker_config(sources, path, model)
     sources.add(vllm, "VLLM_CONFIG_FILE")
     sources.add(image, "image")
+    if value := sources.values.get("MODEL_NAME"):  # WORKER_CONFIG_FILE may have named it
+        model = _repository(sources, value.text)
+        sources.values["MODEL_NAME"] = Value(model, value.origin)
     if model == DEMO_MODEL:
         sources.add(words()["demo_defaults"], DEMO_DEFAULTS)
     if not gpus:
@@ -90,7 +97,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's variables, by their own names."""
     others = words()["retired"].keys() | words()["translated"].keys()
     known = catalogue().keys() | others | {"RUNPOD_WEBHOOK_GET_JOB"}
-    filled = {name: _unquoted(value) for name, value in environ.items() if value.strip()}
+    texts = {name: _unquoted(value) for name, value in environ.items()}
+    filled = {name: text for name, text in texts.items() if text}
     other = {name: filled[alias] for alias, name in words()["aliases"].items() if alias in filled}
     return other | {name: value for name, value in filled.items() if name in known}
 
@@ -98,13 +106,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _unquoted(text: str) -> str:
     """Without the quotes around a whole value, which Docker keeps when it reads a file of them."""
     text = text.strip()
-    quote = text[0]
-    if quote in "'\"" and len(text) > 2 and text[-1] == quote and quote not in text[1:-1]:
-        return text[1:-1]
+    quote = text[:1]
+    if quote in ("'", '"') and len(text) > 1 and text[-1] == quote and quote not in text[1:-1]:
+        return text[1:-1].strip()
     return text
 
 
-_HUB_LINK = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+).*")
+_HUB_LINK = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/"
+    r"((?!datasets/|spaces/)[^/?#]+/[^/?#]+)(?:/tree/([^?#]+?))?/?(?:[?#].*)?"
+)
 _CACHED = re.compile(r".*/models--([^/]+?)--([^/]+)(?:/snapshots/?)?")
 
 
@@ -116,11 +127,15 @@ def _repository(sources: Sources, name: str) -> str:
     name = name.strip()
     if match := _HUB_LINK.fullmatch(name):
         read = match[1]
+        if match[2]:
+            sources.add({"MODEL_REVISION": match[2]}, "MODEL_NAME")
+    elif is_file(f"{name}/config.json"):
+        return name
     elif match := _CACHED.fullmatch(name.rstrip("/")):
         read = f"{match[1]}/{match[2]}"
     else:
         return name.rstrip("/") or name
-    sources.notes.append(f"MODEL_NAME={name} is read as {read}.")
+    sources.notes.append(f"MODEL_NAME is read as {read}.")  # a link may have a token in it
     return read
 
 
@@ -137,11 +152,12 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
     content = _read(sources, path, "WORKER_CONFIG_FILE")
     origin, overrides = "WORKER_CONFIG_FILE", content.get("overrides") or {}
     for key in content.keys() - {"default", "overrides"}:
-        sources.problems.append(f"{origin}: unknown key {key!r}; allowed: default, overrides.")
-    entries = [
-        overrides.get(model) if isinstance(overrides, dict) else None,
-        content.get("default"),
-    ]
+        known = "default, overrides"
+        sources.problems.append(f"{origin}: unknown key {_shown(key)}; allowed: {known}.")
+    if not isinstance(overrides, dict):
+        sources.problems.append(f"{origin}: overrides must be a mapping.")
+        overrides = {}
+    entries = [overrides.get(model), content.get("default")]
     for entry in filter(None, entries):
         allowed = ["environment", "flags", "extra_flags"]
         if not isinstance(entry, dict):
@@ -149,15 +165,39 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
             continue
         for key in entry.keys() - set(allowed):
             known = ", ".join(allowed)
-            sources.problems.append(f"{origin}: unknown key {key!r}; allowed: {known}.")
-        environment = entry.get("environment") or {}
+            sources.problems.append(f"{origin}: unknown key {_shown(key)}; allowed: {known}.")
+        environment = _mapping(sources, entry, "environment")
         ours = {name: value for name, value in environment.items() if name in catalogue()}
         sources.add(ours, origin)
-        sources.add(_by_variable(sources, entry.get("flags") or {}, origin), origin)
+        sources.add(_by_variable(sources, _mapping(sources, entry, "flags"), origin), origin)
         for name in environment.keys() - ours.keys():
             sources.library_env.setdefault(name, as_text(environment[name]))
         # The default's words first, so that the model's own win.
-        sources.flags[:0] = map(str, entry.get("extra_flags") or [])
+        sources.flags[:0] = _words(sources, entry.get("extra_flags") or [])
+
+
+def _mapping(sources: Sources, entry: dict[str, Any], key: str) -> dict[str, Any]:
+    value = entry.get(key) or {}
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return value
+    sources.problems.append(f"WORKER_CONFIG_FILE: {key} must be a mapping of names to values.")
+    return {}
+
+
+def _words(sources: Sources, value: Any) -> list[str]:
+    """A list of words, or a line as one would type it."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return shlex.split(value)
+    elif isinstance(value, list) and all(isinstance(word, str | int | float) for word in value):
+        return [str(word) for word in value]
+    sources.problems.append("WORKER_CONFIG_FILE: extra_flags must be a list of words.")
+    return []
+
+
+def _shown(key: Any) -> str:
+    """A key that is not known, without what may be a value behind it."""
+    return repr(re.split("[=:]", str(key))[0][:60])
 
 
 def _vllm_config(sources: Sources, path: str) -> dict[str, Any]:
@@ -181,7 +221,8 @@ def _by_variable(sources: Sources, flags: Mapping[str, Any], origin: str) -> dic
             elif reason in words()["harmless"]:
                 sources.notes.append(f"{origin}: {flag} has no effect: {reason}.")
             else:
-                sources.problems.append(f"{origin}: {flag} cannot be set: {reason}.")
+                shown = _shown(flag)[1:-1]
+                sources.problems.append(f"{origin}: {shown} cannot be set: {reason}.")
     return values
 
 
@@ -190,10 +231,15 @@ def _read(sources: Sources, path: str, variable: str) -> dict[str, Any]:
     where = f"{variable}={path!r}" if variable else path
     try:
         content = yaml.safe_load(Path(path).read_text()) or {}
+        json.dumps(content, default=str)
     except OSError as error:
         sources.problems.append(f"{where}: cannot be read: {error.strerror}.")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        sources.problems.append(f"{where}: is not valid YAML: {' '.join(str(error).split())}.")
+    except yaml.MarkedYAMLError as error:
+        # Not its text, which quotes the lines around, and so perhaps a secret.
+        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
+        sources.problems.append(f"{where}: is not valid YAML: {error.problem}{line}.")
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        sources.problems.append(f"{where}: cannot be read: {type(error).__name__}.")
     else:
         if isinstance(content, dict):
             return content

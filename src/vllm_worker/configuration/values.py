@@ -7,6 +7,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from vllm_worker.configuration.catalogue import Variable, options
@@ -23,7 +25,7 @@ def as_text(value: Any) -> str:
         case bool():
             return str(int(value))
         case dict() | list():
-            return json.dumps(value)
+            return json.dumps(value, default=str)
     return str(value)
 
 
@@ -54,6 +56,8 @@ def problem(variable: Variable, text: str, choices_known: bool = True) -> str | 
         read(text)
     except json.JSONDecodeError as error:
         return f"is not valid JSON: {error}"
+    except RecursionError:
+        return "is nested too deeply"
     except ValueError:
         return f"must be {expected}"
     return None
@@ -110,3 +114,17 @@ def items(text: str) -> list[Any]:
         value = json.loads(text)
         return value if isinstance(value, list) else [value]
     return text.replace(",", " ").split()
+
+
+def is_file(path: str) -> bool:
+    """Whether there is such a file, which no path is that is too long or that may not be seen."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_file()
+    return False
+
+
+def is_folder(path: str) -> bool:
+    """Likewise for folders."""
+    with suppress(OSError, ValueError):
+        return Path(path).is_dir()
+    return False

@@ -15,7 +15,7 @@ from vllm_worker.jobs.public_fetch import NotFetched, fetch_public
 
 NAME = "vllm-worker"
 
-_MAX_BYTES = 256 * 1024**2
+_MAX_BYTES = 100 * 1024**2
 _TIMEOUT_S = 30.0
 
 
@@ -53,7 +53,8 @@ class GuardedConnector(MediaConnector):  # type: ignore[misc]
 
     def load_from_url(self, url: str, *arguments: Any, **named: Any) -> Any:
         if self._is_unnamed(url):
-            raise ValueError("The media could not be fetched here.")  # no route of vLLM's comes so
+            # Only scores and ranks come this way, which would hold up everything else meanwhile.
+            raise ValueError("This route takes media as data URLs only.")
         return super().load_from_url(url, *arguments, **named)
 
     async def load_from_url_async(self, url: str, media_io: Any, **named: Any) -> Any:
@@ -61,7 +62,8 @@ class GuardedConnector(MediaConnector):  # type: ignore[misc]
         try:
             if self._is_unnamed(url):
                 timeout_s = float(named.get("fetch_timeout") or _TIMEOUT_S)
-                content = await fetch_public(url, _MAX_BYTES, timeout_s)
+                limit = getattr(media_io, "get_max_bytes", lambda: None)() or _MAX_BYTES
+                content = await fetch_public(url, min(limit, _MAX_BYTES), timeout_s)
                 return await asyncio.to_thread(media_io.load_bytes, content)
             return await super().load_from_url_async(url, media_io, **named)
         except NotFetched as error:

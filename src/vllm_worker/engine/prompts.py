@@ -18,6 +18,7 @@ async def render(llm: Any, app_state: Any, job: NativeJob) -> Any:
         max_total_tokens=llm.model_config.max_model_len,
         max_total_tokens_param="max_model_len",
         truncate_prompt_tokens=job.truncate_prompt_tokens,
+        max_output_tokens=0 if job.truncate_prompt_tokens is None else 1,
         add_special_tokens=job.chat is None,
     )
     if job.chat is None:

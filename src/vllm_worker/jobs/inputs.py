@@ -110,7 +110,12 @@ class Message(BaseModel):
     content: str | list[dict[str, Any]] | None = None
 
 
-_NOT_FOR_TEMPLATES = ("chat_template", "tokenize", "return_dict", "return_tensors", "tools")
+_NOT_FOR_TEMPLATES = (
+    "chat_template", "tokenize", "tokenizer_kwargs", "return_dict", "return_tensors", "padding",
+    "max_length", "truncation", "return_assistant_tokens_mask", "conversation", "tokenizer",
+    "model_config", "tools",
+)  # fmt: skip
+"""What is for the tokenizer, which may pad a prompt to any length, or has a field of its own."""
 
 
 def _check_template_kwargs(given: dict[str, Any]) -> dict[str, Any]:

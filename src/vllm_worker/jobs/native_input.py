@@ -3,6 +3,7 @@
 import difflib
 import logging
 from collections.abc import Collection
+from itertools import islice
 from typing import Any
 
 from vllm_worker.errors import BadRequest
@@ -20,9 +21,15 @@ SAMPLING_PARAMETERS = frozenset({
 })  # fmt: skip
 """Those of the pinned vLLM, which a job may give beside `sampling_params`, too."""
 
+_OF_OTHERS = {"max_completion_tokens": "max_tokens", "max_new_tokens": "max_tokens"}
+"""OpenAI's and Hugging Face's names."""
 _NOT_SAMPLING = ("chat_template_kwargs", "add_generation_prompt", "truncate_prompt_tokens")
 """Fields of a job that people put in `sampling_params`."""
 _CLOSED = {"chat_template": "a request may not bring a chat template of its own"}
+_EXACT = 2.0**53
+"""Below it, a float is exactly the whole number that was written."""
+_MOST_NAMES = 100
+"""Unknown names that are compared with known ones, which takes its time."""
 _SURE = 0.85
 """How alike two names are (difflib's ratio) when one is a slip for the other."""
 
@@ -42,26 +49,38 @@ def as_fields(value: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
     parameters = {name: _whole(given) for name, given in parameters.items() if given is not None}
     for name in [name for name in _NOT_SAMPLING if name in parameters]:
         job.setdefault(name, parameters.pop(name))
+    for name in [name for name in _OF_OTHERS if name in job]:
+        job.setdefault(_OF_OTHERS[name], job.pop(name))
     beside = [name for name in job if name in SAMPLING_PARAMETERS | LEGACY_NAMES.keys()]
     if beside:
         logger.info("taken as sampling parameters: %s", ", ".join(beside))
     parameters = {name: job.pop(name) for name in beside} | parameters
-    formats = [given.pop("response_format", None) for given in (job, parameters)]
-    if constraint := _constraint(next(filter(None, formats), None)):
-        parameters.setdefault("structured_outputs", constraint)
+    _constrain(job, parameters)
     _check_names(job, fields)
     known = {name: given for name, given in job.items() if name in fields}
     return known | {"sampling_params": parameters}
 
 
+def _constrain(job: dict[str, Any], parameters: dict[str, Any]) -> None:
+    """Put `response_format`, of either, into `structured_outputs`."""
+    formats = [given.pop("response_format", None) for given in (parameters, job)]
+    if constraint := _constraint(next((one for one in formats if one is not None), None)):
+        for other in ("structured_outputs", *LEGACY_NAMES):
+            if other in parameters:
+                names = f"response_format and {other}"
+                raise BadRequest(f"Give only one of {names}.", "response_format")
+        parameters["structured_outputs"] = constraint
+
+
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
+    return int(value) if is_whole else value
 
 
 def _check_names(job: dict[str, Any], fields: Collection[str]) -> None:
-    for name in job.keys() - set(fields):
-        if why := _CLOSED.get(name):
-            raise BadRequest(f"{name} cannot be set: {why}.", name)
+    for name in _CLOSED.keys() & job.keys():
+        raise BadRequest(f"{name} cannot be set: {_CLOSED[name]}.", name)
+    for name in islice(sorted(job.keys() - set(fields)), _MOST_NAMES):
         known = [*fields, *SAMPLING_PARAMETERS]
         if near := difflib.get_close_matches(name, known, n=1, cutoff=_SURE):
             hint = f'Did you mean "{near[0]}"?'

@@ -7,6 +7,10 @@ import aiohttp
 
 _BLOCK_BYTES = 64 * 1024
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that has been given out of IPv6. What lies outside is local, or a way to wrap an address."""
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
 
 
 class NotFetched(Exception):
@@ -54,8 +58,15 @@ def _public_socket(address: aiohttp.AddrInfoType) -> socket.socket:
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the public internet, also where IPv6 wraps an IPv4 one."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    wrapped = _wrapped(ip) if isinstance(ip, ipaddress.IPv6Address) else None
-    return ip.is_global and not ip.is_multicast and (wrapped is None or is_public(str(wrapped)))
+    if isinstance(ip, ipaddress.IPv6Address):
+        if (wrapped := _wrapped(ip)) and not is_public(str(wrapped)):
+            return False
+        in_use = ip.ipv4_mapped or ip in _NAT64 or ip in _UNICAST
+        if not in_use or ip in _DOCUMENTATION:
+            return False
+    elif ip in _PROTOCOLS:
+        return False
+    return ip.is_global and not ip.is_multicast
 
 
 def _wrapped(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

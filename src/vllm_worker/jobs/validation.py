@@ -9,6 +9,8 @@ from pydantic_core import ErrorDetails
 
 from vllm_worker.errors import BadRequest, nearest
 
+_MOST_FINDINGS = 10
+
 _INNER = {
     "body": "Fields of the request go in body.",
 }
@@ -16,12 +18,14 @@ _INNER = {
 
 
 def bad_request(error: ValidationError, form: type[BaseModel], prefix: str = "") -> BadRequest:
-    """Names the first wrong field in `param` and all of them in its message.
+    """Names the first wrong field in `param` and the first ten in its message.
 
     `prefix` comes before the names of the fields of `form`.
     """
     details = error.errors(include_url=False)
-    messages = " ".join(_explain(detail, form, prefix) for detail in details)
+    messages = " ".join(_explain(detail, form, prefix) for detail in details[:_MOST_FINDINGS])
+    if len(details) > _MOST_FINDINGS:
+        messages += f" And {len(details) - _MOST_FINDINGS} more."
     param = _param(details[0])
     return BadRequest(messages, prefix + param if param else None)
 

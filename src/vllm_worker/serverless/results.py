@@ -46,9 +46,9 @@ _LARGEST_CHUNK = 1_000_000
 _ONE_TRY = ClientTimeout(total=120)
 _HEADERS = {"charset": "utf-8", "Content-Type": "application/x-www-form-urlencoded"}
 
-_TOO_LARGE = (
-    "RunPod refused the output of this job, {:,} characters, with status {}. It takes 10 MB from "
-    "/run and 20 MB from /runsync: ask for fewer tokens, choices or log-probabilities."
+_REFUSAL = (
+    "RunPod refused the output of this job, {:,} bytes, with status {}. It takes 10 MB from /run "
+    "and 20 MB from /runsync: if that is why, ask for fewer tokens, choices or log-probabilities."
 )
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def install() -> None:
 
 
 _REFUSED = (400, 413)
-"""Statuses with which RunPod refuses a result, which is too large for a job of its kind."""
+"""Statuses with which RunPod refuses a result, such as one that is too large."""
 
 
 async def transmit(session: Any, url: str, body: str) -> None:
@@ -71,20 +71,24 @@ async def transmit(session: Any, url: str, body: str) -> None:
     A chunk may arrive twice, when the connection broke after RunPod had read it. In place of a
     result that RunPod refuses comes an error that says so; else the job would never end.
     """
-    is_result = url.startswith(rp_http.JOB_DONE_URL.partition("$ID")[0])
-    try:
-        await _post(session, url, body, is_result)
-    except ClientResponseError as error:
-        if not is_result or error.status not in _REFUSED:
-            raise
-        logger.error("RunPod refused a result of %d bytes: status %d", len(body), error.status)
-        failure = TooLarge(_TOO_LARGE.format(len(body), error.status)).as_output()
-        await _post(session, url, json.dumps(failure), is_result)
-
-
-async def _post(session: Any, url: str, body: str, is_result: bool) -> None:
     # The SDK sets the job's id on the session that all jobs share: by the next try it is another's.
     headers = _HEADERS | {"X-Request-ID": session.headers.get("X-Request-ID", "")}
+    is_result = url.startswith(rp_http.JOB_DONE_URL.partition("$ID")[0])
+    try:
+        await _post(session, url, headers, body, is_result)
+    except ClientResponseError as error:
+        is_error = body.startswith('{"error"')
+        if not is_result or is_error or error.status not in _REFUSED:
+            raise
+        size = len(body.encode())
+        logger.error("RunPod refused a result of %d bytes: status %d", size, error.status)
+        failure = TooLarge(_REFUSAL.format(size, error.status)).as_output()
+        await _post(session, url, headers, json.dumps(failure), is_result)
+
+
+async def _post(
+    session: Any, url: str, headers: dict[str, str], body: str, is_result: bool
+) -> None:
     chunk = _LARGE_CHUNK if len(body) > _LARGEST_CHUNK else _CHUNK
     retry, limit = (_RESULT, _RESULT_S) if is_result else (chunk, _CHUNK_S)
     client = RetryClient(session, retry_options=retry, logger=_quiet)

@@ -36,7 +36,7 @@ def _log_level(environ: Mapping[str, str]) -> str:
     for name in ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"):
         if not (text := environ.get(name, "").strip().upper()):
             continue
-        if text.isdigit() and int(text) < len(_LEVELS):
+        if text.isdecimal() and int(text) < len(_LEVELS):
             return _LEVELS[int(text)]
         if (level := _OTHER_LEVELS.get(text, text)) in _LEVELS:
             return level
@@ -62,8 +62,10 @@ def import_sdk() -> tuple[Any, Any]:
 
 def check_mode(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     """Raises ConfigurationError for a mode of the SDK in which the engine would never start."""
-    modes = _OTHER_MODES & {word.split("=")[0] for word in arguments}
-    if environ.get("RUNPOD_REALTIME_PORT"):
+    flags = {word.split("=")[0] for word in arguments if word.startswith("--")}
+    # The SDK's parser takes the beginning of a flag as well.
+    modes = {mode for mode in _OTHER_MODES for flag in flags if mode.startswith(flag) and flag[2:]}
+    if environ.get("RUNPOD_REALTIME_PORT", "").strip() not in ("", "0"):
         modes |= {"RUNPOD_REALTIME_PORT"}
     local = "Without RunPod's environment, handler.py serves a local endpoint by itself"
     if modes:

@@ -49,6 +49,20 @@ def test_a_task_is_a_runner_and_a_conversion(task: str, runner: str, convert: st
     assert (values["CONVERT"].text if "CONVERT" in values else None) == convert
 
 
+def test_a_task_gives_way_to_what_is_set() -> None:
+    configuration = load(TASK="embed", RUNNER="generate")
+    assert "CONVERT" not in configuration.values
+    assert configuration.notes == ("TASK=embed has no effect: RUNNER is set.",)
+    assert load(TASK="embed", RUNNER="auto").values["RUNNER"].text == "pooling"
+
+
+def test_a_link_may_name_a_branch() -> None:
+    link = "https://huggingface.co/org/model/tree/dev"
+    assert load(MODEL_NAME=link).values["MODEL_REVISION"].text == "dev"
+    assert load(MODEL_NAME=link, MODEL_REVISION="main").values["MODEL_REVISION"].text == "main"
+    assert load(MODEL_NAME="https://hf.co/datasets/org/x").model.startswith("https://")
+
+
 def test_a_task_that_is_none_of_vllms_is_another_programs() -> None:
     assert load(TASK="nightly-build").notes == ()
 

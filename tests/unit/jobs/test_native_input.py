@@ -40,6 +40,7 @@ def test_parameters_beside_sampling_params_are_taken_and_those_inside_win(
     job = native(prompt="a", temperature=0.5, top_k=3, sampling_params={"top_k": 4})
     assert job.sampling_params == {"temperature": 0.5, "top_k": 4}
     assert "taken as sampling parameters: temperature, top_k" in worker_log.text
+    assert native(prompt="a", max_new_tokens=5).sampling_params == {"max_tokens": 5}
     assert native(prompt="a", guided_regex="b+").sampling_params == {"guided_regex": "b+"}
 
 
@@ -65,11 +66,21 @@ def test_openais_response_format_is_a_constraint(
     ("value", "says"),
     [
         ({"response_format": "json"}, "response_format.type must be text, json_object or"),
+        ({"response_format": {}}, "response_format.type must be text"),
+        (
+            {"response_format": {"type": "json_object"}, "structured_outputs": {"regex": "a"}},
+            "Give only one of response_format and structured_outputs.",
+        ),
         ({"response_format": {"type": "json_schema"}}, "json_schema.schema should be an object"),
         ({"max_token": 5}, 'Did you mean "max_tokens"?'),
         ({"promt": "a"}, 'Did you mean "prompt"?'),
         ({"chat_template": "{{ x }}"}, "chat_template cannot be set"),
         ({"chat_template_kwargs": {"chat_template": "x"}}, "chat_template cannot be set there"),
+        ({"chat_template_kwargs": {"max_length": 10**9}}, "max_length cannot be set there"),
+        (
+            {"response_format": {"type": "json_object"}, "guided_json": {}},
+            "Give only one of response_format and guided_json.",
+        ),
         ({"truncate_prompt_tokens": -2}, "should be greater than or equal to -1"),
         ({"sampling_params": []}, "sampling_params should be a valid dictionary"),
     ],
@@ -101,3 +112,15 @@ def test_a_body_without_a_route_is_a_chat_or_a_completion(body: dict[str, Any], 
     job = parse_job({"openai_input": body, "webhook": "x"})
     assert isinstance(job, OpenAIJob)
     assert (job.route, job.method, job.body) == (route, "POST", body)
+
+
+def test_a_number_that_is_too_large_to_be_exact_stays_as_it_is() -> None:
+    job = native(prompt="a", sampling_params={"seed": 1e300})
+    assert isinstance(job.sampling_params["seed"], float)
+
+
+def test_a_message_does_not_grow_with_what_is_wrong() -> None:
+    with pytest.raises(BadRequest) as raised:
+        parse_job({"messages": [1] * 1000})
+    assert raised.value.message.endswith(" And 990 more.")
+    assert len(raised.value.message) < 2000

@@ -53,7 +53,7 @@ async def test_a_result_that_is_refused_fails_the_job_with_a_reason(platform: Pl
     assert whole == result
     error = json.loads(json.loads(failure)["error"])
     assert error["code"] == 413
-    assert f"1,014 characters, with status {platform.status}" in error["message"]
+    assert f"1,014 bytes, with status {platform.status}" in error["message"]
 
 
 async def test_a_chunk_that_is_refused_is_left_to_the_result(platform: Platform) -> None:

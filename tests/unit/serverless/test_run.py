@@ -32,6 +32,7 @@ def test_a_level_that_is_none_has_a_note(worker_log: pytest.LogCaptureFixture) -
     [
         (["--test_input={}"], {}, "--test_input"),
         (["--rp_serve_api"], {}, "--rp_serve_api"),
+        (["--rp_serve"], {}, "--rp_serve_api"),
         ([], {"RUNPOD_REALTIME_PORT": "8080"}, "RUNPOD_REALTIME_PORT"),
     ],
 )
@@ -40,3 +41,7 @@ def test_a_mode_in_which_no_engine_would_start_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^{mode} is not supported. Without RunPod's"):
         check_mode(["handler.py", *arguments], environment)
+
+
+def test_other_arguments_and_ports_that_are_none_are_no_mode() -> None:
+    check_mode(["handler.py", "--", "--rp_log_level=INFO"], {"RUNPOD_REALTIME_PORT": "0"})
