@@ -119,6 +119,7 @@ SPECIAL: dict[str, str] = {
     "REASONING_CONFIG": '{"reasoning_start_str": "<t>"}',
     "WEIGHT_TRANSFER_CONFIG": '{"backend": "nccl"}',
     "LOG_CONFIG_FILE": "/a.json",
+    "BLOCK_SIZE": "96",
     "DEVICE_IDS": "3",
     "COMPILATION_CONFIG": '{"mode": 3}',
     "STRUCTURED_OUTPUTS_CONFIG": '{"backend": "xgrammar"}',

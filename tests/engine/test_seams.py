@@ -143,7 +143,7 @@ async def test_limits_that_are_never_asked_end_the_start(
 async def test_a_guard_that_is_never_asked_ends_the_start(
     engine: VLLMEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media_connector.GuardedConnector, "_check", lambda *_: None)
+    monkeypatch.setattr(media_connector.GuardedConnector, "_is_unnamed", lambda *_: False)
     with pytest.raises(StartFailure, match="guard of media URLs"):
         await engine._warm_up(("generate",))
 

@@ -52,6 +52,7 @@ def route(name: str, **body: Any) -> dict[str, Any]:
 ANSWERED = [
     {"prompt": MARK, "sampling_params": {"structured_outputs": SPOKEN}},
     {"messages": SAYS, "stream": True, "sampling_params": {"structured_outputs": SPOKEN}},
+    {"prompt": MARK, MARK: MARK, "sampling_params": {"max_tokens": 2}},
     {"prompt": MARK, "sampling_params": {"stop": MARK, "bad_words": [MARK]}},
     route("chat/completions", messages=SAYS, structured_outputs=SPOKEN),
     route("chat/completions", messages=SAYS, structured_outputs=SPOKEN, stream=True),
@@ -67,7 +68,6 @@ ANSWERED = [
 ]  # fmt: skip
 REFUSED = [
     {"prompt": MARK, "model": MARK},
-    {"prompt": MARK, MARK: MARK},
     {"prompt": MARK, "sampling_params": {MARK: MARK}},
     {"prompt": MARK, "sampling_params": {"temperature": MARK}},
     {"prompt": MARK * 100_000},
