@@ -7,14 +7,14 @@ from typing import Any
 from vllm_worker.configuration.catalogue import catalogue, words
 
 HISTORY = Path(__file__).parents[1] / "tests/compat/worker_vllm_variables.json"
-_NOT_A_VARIABLE = {"ARG"}
+NOT_A_VARIABLE = {"ARG"}
 """The head of a table in its documentation."""
 
 
 def table() -> str:
     """One row for each variable that works differently, and a list of those that do not."""
     history: dict[str, Any] = json.loads(HISTORY.read_text())["variables"]
-    names = [name for name in history if name not in _NOT_A_VARIABLE]
+    names = [name for name in history if name not in NOT_A_VARIABLE]
     different = {name: meaning for name in names if (meaning := _difference(name))}
     same = ", ".join(f"`{name}`" for name in names if name not in different)
     rows = [

@@ -11,7 +11,7 @@ import msgspec
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.protocol import Engine, RequestContext
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, ShuttingDown, TooLarge
-from vllm_worker.jobs.inputs import NativeJob, parse_job
+from vllm_worker.jobs.inputs import NativeJob, parse_job, streams_natively
 from vllm_worker.observability.job_log import JobLog, JobRecord, error_location
 from vllm_worker.observability.metrics import Metrics
 from vllm_worker.observability.timeline import step
@@ -91,7 +91,7 @@ class Worker:
             failure.__cause__ = error
         if failure:
             failure = self._failure(record, failure)
-            if _streams_natively(job.get("input")):
+            if streams_natively(job.get("input")):
                 yield failure.as_chunk()
             yield failure.as_output()
 
@@ -184,13 +184,6 @@ class Worker:
             task.add_done_callback(self._jobs.discard)
             task.add_done_callback(lambda task: self._log.end(record, task.cancelled()))
             task.add_done_callback(lambda _: self._metrics.count(record))
-
-
-def _streams_natively(job_input: Any) -> bool:
-    """Whether a job asks for a stream in RunPod's native form, by its input as it came."""
-    if not isinstance(job_input, dict) or job_input.get("stream") is not True:
-        return False
-    return not job_input.keys() & {"openai_route", "openai_input", "route", "body", "method"}
 
 
 def _size(output: Any) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.migration_table import NOT_A_VARIABLE
 from tests.support.configurations import load
 from vllm_worker.configuration import load_configuration
 from vllm_worker.configuration.catalogue import catalogue, words
@@ -14,8 +15,6 @@ HERE = Path(__file__).parent
 HISTORY = json.loads((HERE / "worker_vllm_variables.json").read_text())["variables"]
 FOREIGN = json.loads((HERE / "foreign_environments.json").read_text())
 
-NOT_A_VARIABLE = {"ARG"}
-"""The head of a table."""
 READ_BY_LIBRARIES = {*words()["libraries"]["read"]}
 TABLE_TEXT = {"Model's maximum", "same as model", "model revision", "—", "-", "Default"}
 

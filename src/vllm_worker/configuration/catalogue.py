@@ -56,6 +56,13 @@ def options() -> Mapping[str, Mapping[str, Any]]:
     return options
 
 
+def option_of(flag: str) -> str:
+    """The option that a flag of a command line sets, with dashes or underscores; "" for none."""
+    flag = flag.replace("_", "-")
+    flags = {option["flag"]: name for name, option in options().items() if option["flag"]}
+    return flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
+
+
 def is_pictured() -> bool:
     """Whether the installed vLLM is the release in the picture. Another's parser knows better."""
     return vllm_version() in (picture()["vllm"], "")

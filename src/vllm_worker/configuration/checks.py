@@ -9,7 +9,7 @@ from vllm_worker.configuration.catalogue import (
     catalogue,
     is_pictured,
     not_offered,
-    options,
+    option_of,
     picture,
     words,
 )
@@ -108,10 +108,9 @@ def _command_line(text: str) -> str | None:
         given = shlex.split(text)
     except ValueError as error:
         return str(error)
-    flags = {option["flag"]: name for name, option in options().items() if option["flag"]}
     for word in given:
         flag = word.partition("=")[0].replace("_", "-")
-        name = flags.get(flag.replace("--no-", "--", 1), flags.get(flag, ""))
+        name = option_of(flag)
         if name in not_offered():
             return f"{flag} cannot be set: {not_offered()[name]}"
         if flag.startswith("--") and not name and "." not in flag and is_pictured():

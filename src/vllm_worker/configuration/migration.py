@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vllm_worker.configuration.catalogue import catalogue, not_offered, options, words
+from vllm_worker.configuration.catalogue import catalogue, not_offered, option_of, words
 from vllm_worker.configuration.settings import is_true, parse_boolean
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value
 
@@ -224,12 +224,11 @@ def _command_lines(sources: Sources) -> Iterator[str]:
 def _without_own(sources: Sources, given: list[str], origin: str) -> tuple[list[str], list[str]]:
     """The words that are left for vLLM's parser, and the notes."""
     rest, notes = [], []
-    names = {option["flag"]: name for name, option in options().items() if option["flag"]}
     for group in _by_option(given):
         flag, equals, first = group[0].partition("=")
         flag = flag.replace("_", "-")
         values = [first, *group[1:]] if equals else group[1:]
-        why = not_offered().get(names.get(flag.replace("--no-", "--", 1), names.get(flag, "")), "")
+        why = not_offered().get(option_of(flag), "")
         if flag in _LIFTED and values:
             _set(sources, _LIFTED[flag], ",".join(values), origin)
         elif why in words()["harmless"]:

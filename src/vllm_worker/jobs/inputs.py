@@ -196,6 +196,11 @@ def parse_job(value: Any) -> Job:
     return parsed.as_job() if isinstance(parsed, GatewayInput) else parsed
 
 
+def streams_natively(value: Any) -> bool:
+    """Whether an input, right or wrong, asks for a stream in RunPod's native form."""
+    return isinstance(value, dict) and value.get("stream") is True and _form(value) is NativeJob
+
+
 def _form(value: dict[str, Any]) -> type[GatewayInput] | type[OpenAIJob] | type[NativeJob]:
     if value.get("openai_route") is not None or value.get("openai_input") is not None:
         return GatewayInput
