@@ -8,6 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
+from vllm_worker.local_endpoint.batches import Batches
 from vllm_worker.local_endpoint.client_side import ClientSide
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
@@ -18,7 +19,8 @@ from vllm_worker.local_endpoint.worker_side import WorkerSide
 
 def create_app(queue: JobQueue) -> Starlette:
     """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out."""
-    client = [Route("/openai/{path:path}", OpenAIGateway(queue)), *ClientSide(queue).routes()]
+    gateway = Route("/openai/{path:path}", OpenAIGateway(queue))
+    client = [gateway, *ClientSide(queue).routes(), *Batches(queue).routes()]
     worker = WorkerSide(queue).routes()
     return Starlette(
         routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client],

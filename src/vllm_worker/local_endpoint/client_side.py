@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -11,10 +12,14 @@ from starlette.routing import Route
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy
-from vllm_worker.local_endpoint.web import json_response, parse_json, read_body, while_connected
-
-_LONGEST_NUMBER = 12
-"""Digits of a time in ms; more of them are a problem, and too many no float."""
+from vllm_worker.local_endpoint.web import (
+    LONGEST_NUMBER,
+    json_response,
+    parse_json,
+    query_number,
+    read_body,
+    while_connected,
+)
 
 
 class ClientSide:
@@ -41,21 +46,26 @@ class ClientSide:
     async def run(self, request: Request) -> Response:
         """Queue a job and answer at once."""
         body = await read_body(request, self._limits.run_bytes)
-        return _brief(self._submit(body, self._limits.run_retention_s))
+        return _brief(self._submit(request, body, self._limits.run_retention_s))
 
     async def runsync(self, request: Request) -> Response:
         """Queue a job and answer at its end, or after `wait` ms with the state it has then."""
-        wait_s = self._wait_seconds(request.query_params.get("wait"))
+        wait_ms = query_number(request, "wait")
+        wait_s = self._limits.runsync_wait_s if wait_ms is None else wait_ms / 1000
+        wait_s = min(wait_s, self._limits.runsync_wait_max_s)
         body = await read_body(request, self._limits.runsync_bytes)
-        job = self._submit(body, self._limits.runsync_retention_s, prefix="sync-")
+        job = self._submit(request, body, self._limits.runsync_retention_s, prefix="sync-")
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await job.end()
         return json_response(job.view())
 
     async def status(self, request: Request) -> Response:
-        """The job as it is now."""
-        return json_response(self._job(request).view())
+        """The job as it is now; it is kept for another `ttl` ms when the query says so."""
+        job = self._job(request)
+        if (ttl_ms := query_number(request, "ttl")) is not None:
+            self._queue.expire_in(job, ttl_ms / 1000)
+        return json_response(job.view())
 
     async def stream(self, request: Request) -> Response:
         """The chunks not returned before; waits shortly for one, so that polling is slow."""
@@ -90,11 +100,14 @@ class ClientSide:
     def _job(self, request: Request) -> Job:
         return self._queue.find(request.path_params["job_id"])
 
-    def _submit(self, body: bytes, retention_s: float, prefix: str = "") -> Job:
+    def _submit(self, request: Request, body: bytes, retention_s: float, prefix: str = "") -> Job:
         content = parse_json(body)
         if not isinstance(content, dict) or "input" not in content:
             raise RequestError(400, 'the body must be a JSON object with an "input"')
-        return self._queue.submit(content["input"], self._terms(content, retention_s), prefix)
+        terms = self._terms(content, retention_s)
+        if ttl_ms := query_number(request, "ttl"):
+            terms = replace(terms, ttl_s=ttl_ms / 1000)
+        return self._queue.submit(content["input"], terms, prefix)
 
     def _terms(self, content: dict[str, Any], retention_s: float) -> JobPolicy:
         policy = content.get("policy") or {}
@@ -112,13 +125,6 @@ class ClientSide:
             webhook=webhook,
         )
 
-    def _wait_seconds(self, wait_ms: str | None) -> float:
-        if wait_ms is None:
-            return self._limits.runsync_wait_s
-        if not wait_ms.isdecimal() or len(wait_ms) > _LONGEST_NUMBER:
-            raise RequestError(400, '"wait" must be a number of milliseconds')
-        return min(int(wait_ms) / 1000, self._limits.runsync_wait_max_s)
-
 
 def _brief(job: Job) -> Response:
     return json_response({"id": job.id, "status": job.status})
@@ -128,6 +134,6 @@ def _seconds(policy: dict[str, Any], name: str, default_s: float) -> float:
     milliseconds = policy.get(name)
     if milliseconds is None:
         return default_s
-    if type(milliseconds) is not int or not 0 < milliseconds < 10**_LONGEST_NUMBER:
+    if type(milliseconds) is not int or not 0 < milliseconds < 10**LONGEST_NUMBER:
         raise RequestError(400, f'"policy.{name}" must be a positive number of milliseconds')
     return milliseconds / 1000

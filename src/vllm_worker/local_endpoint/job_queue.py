@@ -8,6 +8,7 @@ import json
 import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from vllm_worker.local_endpoint.errors import RequestError, openai_error
@@ -58,11 +59,14 @@ class JobQueue:
 
     # Clients
 
-    def submit(self, job_input: Any, policy: JobPolicy, prefix: str = "") -> Job:
+    def submit(
+        self, job_input: Any, policy: JobPolicy, prefix: str = "", batch_id: str | None = None
+    ) -> Job:
         """Queue a new job. Raises RequestError (503) when the endpoint is closing."""
         if self.closing:
             raise RequestError(503, CLOSING)
-        job = Job(f"{prefix}{uuid.uuid4()}", job_input, policy, self._clock.time())
+        now = self._clock.time()
+        job = Job(f"{prefix}{uuid.uuid4()}", job_input, policy, now, batch_id)
         self._jobs[job.id] = job
         self._enqueue(job)
         return job
@@ -73,6 +77,12 @@ class JobQueue:
         if job is None:
             raise RequestError(404, f"no job with the id {job_id}")
         return job
+
+    def expire_in(self, job: Job, seconds: float) -> None:
+        """Change how long the job is kept, from now on."""
+        ttl_s = self._clock.time() - job.created + seconds
+        job.policy = replace(job.policy, ttl_s=ttl_s)
+        self._set_timer(job)
 
     def cancel(self, job: Job, reason: str) -> None:
         """End a job that is not final; a worker that holds it is told to stop."""
@@ -176,7 +186,7 @@ class JobQueue:
         job.status = Status.IN_QUEUE
         self._waiting[job.id] = job
         self._job_arrived.set()
-        self._set_timer(job, job.policy.ttl_s, self._time_out, job, "ttl")
+        self._set_timer(job)
 
     def _begin(self, job: Job, worker: Worker) -> None:
         job.status, job.begun = Status.IN_PROGRESS, False
@@ -184,15 +194,18 @@ class JobQueue:
         job.started = self._clock.time()
         worker.jobs.add(job.id)
         worker.stops.discard(job.id)  # meant for an earlier try
-        ttl_left = job.created + job.policy.ttl_s - job.started
-        if ttl_left < job.policy.execution_timeout_s:
-            self._set_timer(job, ttl_left, self._time_out, job, "ttl")
-        else:
-            seconds = job.policy.execution_timeout_s
-            self._set_timer(job, seconds, self._time_out, job, "executionTimeout")
+        self._set_timer(job)
 
     def _time_out(self, job: Job, limit: str) -> None:
         self._end(job, Status.TIMED_OUT, error=f"the job exceeded its {limit}")
+
+    def _expire(self, job: Job) -> None:
+        """Forget a job, in whatever state; who waits for it is told that it timed out."""
+        if not job.final:
+            self._time_out(job, "ttl")
+        if job.timer is not None:
+            job.timer.cancel()
+        self._jobs.pop(job.id, None)
 
     def _end(
         self, job: Job, status: Status, *, output: Any = None, error: str | None = None
@@ -207,7 +220,7 @@ class JobQueue:
             if status in (Status.CANCELLED, Status.TIMED_OUT):
                 self._stop(worker, job)
         self._ended[status] += 1
-        self._set_timer(job, job.policy.retention_s, self._jobs.pop, job.id, None)
+        self._set_timer(job)
         job.notify()
         self._on_end(job)
 
@@ -219,9 +232,19 @@ class JobQueue:
         else:
             worker.stop(job.id)
 
-    def _set_timer(
-        self, job: Job, delay: float, callback: Callable[..., object], *args: Any
-    ) -> None:
+    def _set_timer(self, job: Job) -> None:
+        """Have time do the next thing that it does to a job in this state."""
         if job.timer is not None:
             job.timer.cancel()
-        job.timer = self._clock.call_later(delay, callback, *args)
+        policy = job.policy
+        deadlines: list[tuple[float, Callable[..., object], tuple[Any, ...]]] = [
+            (job.created + policy.ttl_s, self._expire, (job,))
+        ]
+        if job.finished is not None:
+            deadlines.append((job.finished + policy.retention_s, self._expire, (job,)))
+        elif job.started is not None:
+            end = job.started + policy.execution_timeout_s
+            deadlines.append((end, self._time_out, (job, "executionTimeout")))
+        when, callback, arguments = min(deadlines, key=lambda deadline: deadline[0])
+        delay = max(0.0, when - self._clock.time())
+        job.timer = self._clock.call_later(delay, callback, *arguments)

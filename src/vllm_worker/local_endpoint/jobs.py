@@ -28,7 +28,11 @@ class Timer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class JobPolicy:
-    """The client's terms for its job. Times are in seconds."""
+    """The client's terms for its job. Times are in seconds.
+
+    At the end of its ttl, which begins at submission, a job is forgotten in whatever state; one
+    that has ended is kept for `retention_s`, if its ttl is not over before.
+    """
 
     execution_timeout_s: float
     ttl_s: float
@@ -48,6 +52,7 @@ class Job:
     input: Any  # whether it makes sense is for the worker to say; dropped when it is used up
     policy: JobPolicy
     created: float
+    batch_id: str | None = None
     status: Status = Status.IN_QUEUE
     worker_id: str | None = None
     started: float | None = None

@@ -14,7 +14,7 @@ class Limits:
     runsync_wait_s: float = 90  # [doc]
     runsync_wait_max_s: float = 300  # [doc]
     execution_timeout_s: float = 600  # [doc]
-    ttl_s: float = 24 * 60 * 60  # from submission to the end, whatever the state [doc]
+    ttl_s: float = 24 * 60 * 60  # from submission on, whatever the state [doc]
     stream_hold_s: float = 1  # how long /stream waits for a chunk
     poll_hold_s: float = 5  # a worker's exit waits for its polls, so not longer
     closing_hold_s: float = 0.2  # not 0: the SDK repeats an empty job-take at once

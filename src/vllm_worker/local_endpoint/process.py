@@ -102,7 +102,7 @@ def worker_environment(
     """The variables with which the RunPod SDK takes its jobs from an endpoint at `base_url`.
 
     Their form is the platform's: the SDK fills in `$ID` and `$RUNPOD_POD_ID` and appends
-    `&name=value`, hence the query. RUNPOD_ENDPOINT_ID is left out: with it the SDK logs JSON.
+    `&name=value`, hence the query. With RUNPOD_ENDPOINT_ID it logs JSON.
     """
     base = f"{base_url}/v2/{endpoint_id}"
     return {
@@ -111,9 +111,8 @@ def worker_environment(
         "RUNPOD_WEBHOOK_POST_OUTPUT": f"{base}/job-done/$RUNPOD_POD_ID/$ID?gpu=local",
         "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=local",
         "RUNPOD_POD_ID": worker_id or f"local-{uuid.uuid4().hex[:8]}",
+        "RUNPOD_ENDPOINT_ID": endpoint_id,
         "RUNPOD_AI_API_KEY": "local",
-        "RUNPOD_SKIP_GPU_CHECK": "true",
-        "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
     }
 
 

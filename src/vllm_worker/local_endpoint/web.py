@@ -17,6 +17,9 @@ from vllm_worker.local_endpoint.errors import RequestError
 
 T = TypeVar("T")
 
+LONGEST_NUMBER = 12
+"""Digits, of a time in ms for example; more of them are a problem, and too many no float."""
+
 
 def json_response(
     content: Any, status: int = 200, headers: dict[str, str] | None = None
@@ -45,6 +48,16 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+
+
+def query_number(request: Request, name: str) -> int | None:
+    """A whole number in the query; None without one. Raises RequestError (400)."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > LONGEST_NUMBER:
+        raise RequestError(HTTPStatus.BAD_REQUEST, f'"{name}" must be a whole number')
+    return int(text)
 
 
 async def parse_form(headers: Headers, body: bytes) -> dict[str, Any]:

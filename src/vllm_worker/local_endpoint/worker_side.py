@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.jobs import Job
 from vllm_worker.local_endpoint.web import json_response, parse_json, while_connected
 from vllm_worker.local_endpoint.workers import Worker
 
@@ -90,7 +91,7 @@ class WorkerSide:
             # Nothing may be awaited from here to the answer, so that a worker that has
             # disconnected is not given a job.
             jobs = self._queue.take(worker.id, limit)
-        return [{"id": job.id, "input": job.input} for job in jobs]
+        return [_as_taken(job) for job in jobs]
 
     async def _hold(self, request: Request, news: Coroutine[Any, Any, Any]) -> None:
         """Keep a poll waiting for news. Raises ClientDisconnect when the worker goes."""
@@ -101,6 +102,11 @@ class WorkerSide:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.poll_hold_s):
                 await while_connected(request.receive, news)
+
+
+def _as_taken(job: Job) -> dict[str, Any]:
+    taken = {"id": job.id, "input": job.input}
+    return taken | ({"batchId": job.batch_id} if job.batch_id else {})
 
 
 async def _worker_body(request: Request) -> dict[str, Any]:

@@ -277,9 +277,44 @@ async def test_ttl_ends_waiting_and_executing_jobs(
     assert await status(http_client, executing) == "IN_PROGRESS"
     assert await status(http_client, waiting) == "IN_QUEUE"
     clock.advance(0.2)
-    assert await status(http_client, executing) == "TIMED_OUT"
-    assert await status(http_client, waiting) == "TIMED_OUT"
+    for job_id in (executing, waiting):
+        assert (await http_client.get(f"status/{job_id}")).status_code == 404
     assert await fake_worker.take() == []
+    assert await fake_worker.stops() == [executing]
+    await fake_worker.done(executing, output=[])  # too late, and no error for the worker
+    assert clock.timers == []
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_ttl_in_the_query_counts_from_the_request(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock, ended: bool
+) -> None:
+    job_id = await submit(http_client)
+    await fake_worker.take()
+    clock.advance(100)
+    if ended:
+        await fake_worker.done(job_id, output=[1])
+    answer = (await http_client.get(f"status/{job_id}?ttl=6000")).json()
+    assert answer["status"] == ("COMPLETED" if ended else "IN_PROGRESS")
+    clock.advance(5.9)
+    assert (await http_client.get(f"status/{job_id}")).status_code == 200
+    clock.advance(0.1)
+    assert (await http_client.get(f"status/{job_id}")).status_code == 404
+    submitted = (await http_client.post("run?ttl=10000", json=JOB)).json()["id"]
+    clock.advance(10)
+    assert (await http_client.get(f"status/{submitted}")).status_code == 404
+    refused = await http_client.post("run?ttl=soon", json=JOB)
+    assert (refused.status_code, refused.json()) == (400, {"error": '"ttl" must be a whole number'})
+
+
+async def test_who_waits_for_a_job_past_its_ttl_is_told(
+    http_client: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    answer = asyncio.create_task(http_client.post("runsync?ttl=1000", json=JOB))
+    await asyncio.sleep(0.01)
+    clock.advance(1)
+    body = (await answer).json()
+    assert (body["status"], body["error"]) == ("TIMED_OUT", "the job exceeded its ttl")
 
 
 async def test_results_expire(

@@ -126,6 +126,6 @@ def test_the_workers_environment() -> None:
     environment = worker_environment("http://h:1", "e", worker_id="w")
     assert environment["RUNPOD_WEBHOOK_GET_JOB"].startswith("http://h:1/v2/e/job-take/$ID?")
     assert environment["RUNPOD_POD_ID"] == "w"
-    assert "RUNPOD_ENDPOINT_ID" not in environment
+    assert environment["RUNPOD_ENDPOINT_ID"] == "e"
     first, second = (worker_environment("http://h:1")["RUNPOD_POD_ID"] for _ in range(2))
     assert first != second
