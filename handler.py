@@ -7,6 +7,7 @@ everything else is the same. The engine's processes import this module, which st
 import logging
 import os
 import sys
+from collections.abc import Callable
 
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.engine.protocol import Engine
@@ -14,6 +15,7 @@ from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.observability.metrics import serving_metrics
 from vllm_worker.observability.stderr_log import log_to_stderr
 from vllm_worker.observability.timeline import step, timeline
+from vllm_worker.serverless.fitness import fitness_checks
 from vllm_worker.serverless.queue import queue
 from vllm_worker.serverless.run import check_mode, import_sdk, run
 from vllm_worker.startup.compile_cache import CompileCache
@@ -39,11 +41,12 @@ def main() -> None:
     with (
         serving_metrics(settings.host, settings.metrics_port) as metrics,
         queue(settings) as close_queue,
+        fitness_checks(settings.on_runpod) as require_fitness,
     ):
         prefetch_weights(configuration)
         if cache:
             cache.load()
-        engine = build_engine(configuration)
+        engine = build_engine(configuration, require_fitness)
         timeline.end("engine")
         if cache:
             cache.save_soon()
@@ -53,7 +56,7 @@ def main() -> None:
             engine.shutdown()
 
 
-def build_engine(configuration: Configuration) -> Engine:
+def build_engine(configuration: Configuration, require_fitness: Callable[[], None]) -> Engine:
     """Raises StartFailure, also for a vLLM that lacks what the engine is made of."""
     settings = configuration.settings
     try:
@@ -66,6 +69,7 @@ def build_engine(configuration: Configuration) -> Engine:
         raise unsupported(str(error)) from error
     timeline.end("imports")
     arguments = parse_engine_args(configuration)
+    require_fitness()
     limits, flow_control = settings.structured_output_limits, settings.flow_control
     allow_urls = settings.allow_media_urls
     # At Ctrl-C the engine must go on: it still has jobs to finish.

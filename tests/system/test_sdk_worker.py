@@ -36,7 +36,8 @@ runpod.serverless.start({
 @pytest.fixture
 def endpoint_and_worker() -> Iterator[Any]:
     endpoint = start("127.0.0.1", 0)
-    environment = {**os.environ, **endpoint.environment, "RUNPOD_LOG_LEVEL": "ERROR"}
+    unchecked = {"RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
+    environment = os.environ | endpoint.environment | unchecked | {"RUNPOD_LOG_LEVEL": "ERROR"}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=environment)
     yield endpoint, worker
     worker.kill()

@@ -1,5 +1,7 @@
 """A worker that cannot start says why, and what to change, on the last line of its log."""
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from starlette.routing import Route
 
 from tests.support.threaded_server import serving
 from tests.support.worker_process import WorkerProcess
+from vllm_worker.local_endpoint import EndpointProcess
 
 
 async def refuse(request: Request) -> Response:
@@ -74,3 +77,24 @@ def test_an_engine_that_is_killed_while_it_starts() -> None:
     assert "killed because main memory has run out" in last_lines(worker)
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert not [path for path in memory if path.exists()]
+
+
+def test_a_machine_that_fails_a_fitness_check_loads_no_model(
+    endpoint: EndpointProcess,
+) -> None:
+    """Nor is a process left behind, or shared memory."""
+    worker = WorkerProcess(endpoint.environment | {"RUNPOD_MIN_MEMORY_GB": "100000"})
+    says = last_lines(worker)
+    assert "this machine has failed a fitness check of RunPod's SDK" in says
+    assert re.search(r"Fitness check failed: _memory_check .*, 100000.0GB required", worker.log)
+    assert "engine built" not in worker.log
+    assert "Traceback" not in worker.log
+    left = [process for process in psutil.process_iter() if _is_of(process, worker.process.pid)]
+    assert not left
+
+
+def _is_of(process: psutil.Process, group: int) -> bool:
+    try:
+        return os.getpgid(process.pid) == group
+    except ProcessLookupError:
+        return False

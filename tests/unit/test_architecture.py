@@ -64,6 +64,7 @@ MAY_USE_ENVIRON = (
     "engine/media_connector.py",
     "engine/patches/",
     "local_endpoint/process.py",
+    "serverless/fitness.py",
     "serverless/queue.py",
     "serverless/run.py",
 )

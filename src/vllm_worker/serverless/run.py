@@ -44,12 +44,17 @@ def _log_level(environ: Mapping[str, str]) -> str:
     return "INFO"
 
 
+def set_log_level() -> None:
+    """Give the SDK, not imported yet, a level that it knows."""
+    os.environ["RUNPOD_LOG_LEVEL"] = _log_level(os.environ)
+
+
 def import_sdk() -> tuple[Any, Any]:
     """The SDK and what is built on it, which takes a second.
 
     Not before `queue`: the SDK reads its environment on import, and the local endpoint sets it.
     """
-    os.environ["RUNPOD_LOG_LEVEL"] = _log_level(os.environ)
+    set_log_level()
     import runpod
 
     try:

@@ -1,0 +1,73 @@
+"""The SDK's fitness checks, in a process of their own and done before the model is loaded.
+
+Where the SDK runs them, after the engine has been built, they would see what the engine has left of
+the memory, keep a CUDA context in the worker's process, and at a failure leave the engine's
+processes behind.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+from vllm_worker.errors import StartFailure
+from vllm_worker.observability.timeline import step
+from vllm_worker.serverless.run import set_log_level
+
+_SKIPS = ("RUNPOD_SKIP_GPU_CHECK", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS")
+_TIMEOUT_S = 300
+"""The slowest check waits 30 s for a GPU; on a cold disk PyTorch is read first."""
+
+
+@contextmanager
+def fitness_checks(on_runpod: bool) -> Iterator[Callable[[], None]]:
+    """The checks begin; what is yielded waits for their end, and raises StartFailure unless they
+    have passed. On a local endpoint there are none.
+    """
+    chosen_by_user = all(os.environ.get(name, "").lower() == "true" for name in _SKIPS)
+    checks = None if chosen_by_user or not on_runpod else _start()
+    os.environ.update(dict.fromkeys(_SKIPS, "true"))  # the SDK's own turn comes later
+    try:
+        yield lambda: _require(checks)
+    finally:
+        if checks and checks.poll() is None:
+            checks.kill()
+            checks.wait()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.DEVNULL)
+
+
+def _require(checks: subprocess.Popen[bytes] | None) -> None:
+    if checks is None:
+        return
+    with step("the SDK's fitness checks"):
+        try:
+            code = checks.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise StartFailure(
+                f"the fitness checks of RunPod's SDK did not end in {_TIMEOUT_S} s. "
+                "A GPU that hangs does that; RUNPOD_SKIP_GPU_CHECK=true skips its check."
+            ) from None
+    if code:
+        raise StartFailure(
+            "this machine has failed a fitness check of RunPod's SDK, which is named above. "
+            "docs/troubleshooting.md has the variables that change or skip the checks."
+        )
+
+
+def _main() -> None:
+    set_log_level()
+    try:
+        checks = import_module("runpod.serverless.modules.rp_fitness")
+    except ImportError:
+        return  # an older SDK has none
+    asyncio.run(checks.run_fitness_checks())
+
+
+if __name__ == "__main__":
+    _main()
