@@ -102,6 +102,16 @@ class NoSuchRoute(JobError):
     type = "NotFoundError"
 
 
+class NoSuchModel(JobError):
+    """The worker serves no model of this name; the words are vLLM's."""
+
+    code = 404
+    type = "NotFoundError"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model `{name}` does not exist.", "model")
+
+
 class MethodNotAllowed(JobError):
     """The route is there, but not for this method; `allowed` is HTTP's Allow header."""
 

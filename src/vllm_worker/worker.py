@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from math import inf
 from typing import Any
 
 import msgspec
@@ -59,6 +61,11 @@ class Worker:
     def ready(self) -> bool:
         """Whether the worker accepts jobs."""
         return self._ready.is_set()
+
+    @property
+    def max_concurrency(self) -> int:
+        """The number of jobs that it may hold at a time."""
+        return self.settings.max_concurrency or self._engine.capacity
 
     async def until_ready(self) -> None:
         """Wait until the worker accepts jobs."""
@@ -134,15 +141,30 @@ class Worker:
             if not self._jobs:
                 continue
             try:
-                async with asyncio.timeout(limit or None):
-                    await self._engine.ping()
-            except TimeoutError:
-                logger.error("no answer from the engine for %g s (ENGINE_STALL_TIMEOUT_S)", limit)
-                break
+                if not await self._answers_in_time(limit or inf):
+                    log = "no answer from the engine for %g s (ENGINE_STALL_TIMEOUT_S)"
+                    logger.error(log, limit)
+                    break
             except Exception as error:
                 logger.error("the engine cannot be asked: %s", error_location(error))
                 break
         self._engine.mark_dead()
+
+    async def _answers_in_time(self, limit: float) -> bool:
+        """Whether the engine answers a ping within so many seconds of this process's own life.
+
+        While the platform has all processes frozen, the clock goes on, and then the engine is asked
+        no sooner than it can answer.
+        """
+        ping = asyncio.ensure_future(self._engine.ping())
+        try:
+            while limit > 0 and not ping.done():
+                begun = time.monotonic()
+                await asyncio.wait({ping}, timeout=min(_PING_S, limit))
+                limit -= min(time.monotonic() - begun, 2 * _PING_S)
+            return ping.done() and ping.result() is None
+        finally:
+            ping.cancel()
 
     async def drain(self) -> None:
         """Wait until the jobs in flight are answered, up to a limit."""
@@ -161,7 +183,9 @@ class Worker:
             outputs = native.answer(request, context, self._engine, self.settings)
         else:
             record.kind = "no open route"
-            record.kind = route = open_route(request.path)
+            record.kind = route = open_route(
+                request.path, self.settings.vllm_allow_runtime_lora_updating
+            )
             outputs = openai.answer(request, route, context, self._engine, self.settings)
         async for output in outputs:
             yield output

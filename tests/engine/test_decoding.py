@@ -246,3 +246,41 @@ async def test_log_probabilities_have_no_place_in_a_native_answer(engine: VLLMEn
     error = await native(engine, logprobs=1)
     assert error["param"] == "sampling_params.logprobs"
     assert "use /v1/completions" in error["message"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+async def test_log_probabilities_of_a_stream_come_with_their_tokens(
+    engine: VLLMEngine, size: int
+) -> None:
+    sampling = {"max_tokens": 20, "temperature": 0, "logprobs": 2, "ignore_eos": True}
+    job = {"prompt": PROMPT, "sampling_params": sampling}
+    whole = (await run(engine, job))["choices"][0]
+    stream = {"stream": True, "min_batch_size": size, "max_batch_size": size}
+    chunks = [chunk["choices"][0] for chunk in await asking.run(engine, job | stream)]
+    assert [len(chunk["logprobs"]) for chunk in chunks] == [
+        len(chunk["tokens"]) for chunk in chunks
+    ]
+    streamed = [each for chunk in chunks for each in chunk["logprobs"]]
+    assert [each["token"] for each in streamed] == [each["token"] for each in whole["logprobs"]]
+    for each in streamed:
+        likeliest = [other["logprob"] for other in each["top_logprobs"]]
+        assert likeliest == sorted(likeliest, reverse=True)
+        assert len(likeliest) == 2
+        assert {"token": each["token"], "logprob": each["logprob"]} in each["top_logprobs"]
+
+
+async def test_log_probabilities_of_several_choices_and_of_beams(engine: VLLMEngine) -> None:
+    for sampling in (SAMPLES, SAMPLES | {"best_of": 2}, BEAMS):
+        answer = await native(engine, **sampling, logprobs=1)
+        assert len(answer["choices"]) == 2
+        for choice in answer["choices"]:
+            assert choice["logprobs"]
+            assert asking.text_of(choice).startswith(choice["logprobs"][0]["token"].strip())
+    assert "logprobs" not in (await native(engine, **SAMPLES))["choices"][0]
+
+
+async def test_more_log_probabilities_than_the_worker_allows_are_refused(
+    engine: VLLMEngine,
+) -> None:
+    error = await native(engine, logprobs=1000)
+    assert (error["code"], error["param"]) == (400, "sampling_params.logprobs")

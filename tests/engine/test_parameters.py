@@ -270,6 +270,11 @@ async def logprobs(ask: Ask) -> None:
     asked = await ask(max_tokens=4, ignore_eos=True, temperature=0, logprobs=1)
     (choice,) = asked.outputs[0]["choices"]
     given = choice["logprobs"]
+    if asked.form == NATIVE:
+        assert "".join(each["token"] for each in given) == asked.text
+        assert all(each["top_logprobs"][0]["token"] == each["token"] for each in given)
+        assert len(given) == asked.tokens == 4
+        return
     values = given["token_logprobs"] if "token_logprobs" in given else given["content"]
     assert len(values) == 4
 
@@ -290,7 +295,8 @@ async def echo(ask: Ask) -> None:
 @check
 async def add_generation_prompt(ask: Ask) -> None:
     with_it, without = [
-        await ask(add_generation_prompt=value, max_tokens=1) for value in (True, False)
+        await ask(messages=QUESTION, prompt=None, add_generation_prompt=value, max_tokens=1)
+        for value in (True, False)
     ]
     assert without.input_tokens < with_it.input_tokens
 

@@ -11,6 +11,7 @@ from vllm_worker.worker import Worker
 QUESTION = "What is RunPod?"
 CHAT, COMPLETIONS, NATIVE = "/v1/chat/completions", "/v1/completions", "native"
 _FIELDS = {"prompt", "messages", "apply_chat_template", "sampling_params", "stream", "model",
+           "tools", "chat_template_kwargs", "add_generation_prompt", "truncate_prompt_tokens",
            "max_batch_size", "min_batch_size", "batch_size_growth_factor"}  # fmt: skip
 
 

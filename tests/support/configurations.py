@@ -63,7 +63,9 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"CUSTOM_CHAT_TEMPLATE": "/no/such.jinja"},
-        "CUSTOM_CHAT_TEMPLATE='/no/such.jinja': is neither a Jinja template nor a file.",
+        "CUSTOM_CHAT_TEMPLATE='/no/such.jinja': is neither a Jinja template nor a file, "
+        "nor one of vLLM's: basic, blip2, chatml, deepseek_ocr, deepseek_vl2, kimi_audio, "
+        "minicpmv45.",
     ),
     (
         {"ALLOWED_MEDIA_DOMAINS": "a.example,https://b.example"},

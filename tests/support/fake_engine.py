@@ -22,6 +22,7 @@ class FakeEngine:
         self.silence = 0.0
         """How long a ping takes, in seconds."""
         self.dead = False
+        self.capacity = 7
         self.starts = 0
         self.running: set[str] = set()
 

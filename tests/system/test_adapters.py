@@ -211,3 +211,34 @@ def test_a_parser_from_a_plugin(adapter_worker: tuple[ServedModel, WorkerProcess
     answer = model.client.chat.completions.create(**TOOL_CHAT, max_tokens=60)
     assert the_call(answer.choices[0].message) == {"city": "Paris"}
     process.wait_for("the plugin parses", timeout=5)
+
+
+@pytest.mark.parametrize(("where", "what"), [("openai_route", "openai_input"), ("route", "body")])
+def test_adapters_are_loaded_and_unloaded_at_run_time(
+    runtime_model: ServedModel, adapter: Path, where: str, what: str
+) -> None:
+    """Where the operator allows it, by both forms of a job."""
+    models = runtime_model.client.models
+    load = {"lora_name": "pirate", "lora_path": str(adapter)}
+    (done,) = runtime_model.outputs({where: "/v1/load_lora_adapter", what: load})
+    assert "Success" in done
+    assert [each.id for each in models.list()] == ["demo", "pirate"]
+    answer = runtime_model.client.chat.completions.create(
+        model="pirate", messages=QUESTION, **GREEDY
+    )
+    assert answer.choices[0].message.content == ANSWER
+    unload = {"lora_name": "pirate"}
+    (done,) = runtime_model.outputs({where: "/v1/unload_lora_adapter", what: unload})
+    assert "Success" in done
+    assert [each.id for each in models.list()] == ["demo"]
+    with pytest.raises(openai.NotFoundError):
+        models.retrieve("pirate")
+    nowhere = load | {"lora_path": "/no/such/folder"}
+    assert runtime_model.error({where: "/v1/load_lora_adapter", what: nowhere})["code"] < 500
+
+
+@pytest.fixture(scope="module")
+def runtime_model() -> Iterator[ServedModel]:
+    settings = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "ENFORCE_EAGER": "1"}
+    with running_worker_and_endpoint(settings) as (_, endpoint):
+        yield ServedModel(endpoint.url)

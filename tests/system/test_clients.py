@@ -110,7 +110,11 @@ def test_health_and_purge(runpod_endpoint: runpod.Endpoint) -> None:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["demo"]
+    (listed,) = client.models.list()
+    assert listed.id == "demo"
+    assert client.models.retrieve("demo") == listed
+    with pytest.raises(openai.NotFoundError, match="The model `org/other` does not exist"):
+        client.models.retrieve("org/other")
 
 
 def test_chat(client: openai.OpenAI) -> None:

@@ -8,8 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from tests.support.mounts import read_only, small
+from tests.support.threaded_server import serving
 from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 
 DEMO = ROOT / "src/vllm_worker/demo_model"
@@ -114,3 +119,21 @@ def test_a_model_on_a_volume_that_takes_nothing_is_served(
     with volume(tmp_path), running_worker(settings) as worker:
         assert says in worker.log
         assert answers(worker)
+
+
+def test_a_cached_model_is_served_without_a_question_to_the_hub(tmp_path: Path) -> None:
+    """Whatever the Hub would answer: nothing, too many requests, or a newer commit."""
+    asked = []
+
+    async def answer(request: Request) -> Response:
+        asked.append(request.url.path)
+        return Response("not now", 429)
+
+    put_model(tmp_path)
+    settings = {"MODEL_NAME": "Owner/Small", "BASE_PATH": str(tmp_path), "PORT": "0"}
+    settings |= {"KV_CACHE_MEMORY_BYTES": str(2**28), "ENFORCE_EAGER": "1"}
+    hub = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])])
+    with serving(hub) as url, running_worker(settings | {"HF_ENDPOINT": url}) as worker:
+        assert "Owner/Small is read from Hugging Face's cache, commit abc" in worker.log
+        assert answers(worker)
+    assert not asked

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -136,3 +137,25 @@ async def test_drain_waits_for_the_jobs_in_flight() -> None:
     await asyncio.sleep(0)
     await subject.drain()
     assert task.done()
+
+
+async def test_time_in_which_the_whole_worker_is_frozen_is_no_stall(
+    worker_log: pytest.LogCaptureFixture,
+) -> None:
+    """RunPod freezes an idle worker's processes and thaws them later; the clock goes on."""
+    engine = FakeEngine(words("a"), pause=2.5)
+    engine.silence = 0.5
+    worker = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "2"}), engine)
+    job = asyncio.create_task(outputs(worker, {"prompt": "x"}))
+    ending = asyncio.create_task(worker.wait_for_end())
+    await asyncio.sleep(1.2)  # a ping has begun
+    time.sleep(5)
+    (output,) = await job
+    assert output["choices"][0]["tokens"] == ["a"]
+    ending.cancel()
+    assert "no answer from the engine" not in worker_log.text
+
+
+async def test_a_worker_holds_as_many_jobs_as_the_engine_can_run_where_that_is_asked_for() -> None:
+    assert Worker(load_settings({}), FakeEngine()).max_concurrency == 300
+    assert Worker(load_settings({"MAX_CONCURRENCY": "Auto"}), FakeEngine()).max_concurrency == 7

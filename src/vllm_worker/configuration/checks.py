@@ -1,5 +1,6 @@
 """Problems in a configuration that can be found without vLLM."""
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 
@@ -11,6 +12,8 @@ from vllm_worker.configuration.catalogue import (
     not_offered,
     option_of,
     picture,
+    vllm_folder,
+    vllm_version,
     words,
 )
 from vllm_worker.configuration.settings import is_true
@@ -21,6 +24,9 @@ Values = Mapping[str, Value]
 
 _OPEN = {"QUANTIZATION"}
 """Options whose choices a plugin of vLLM adds to, which are asked when the engine is built."""
+_GGUF = re.compile(r"(?i).+(\.gguf|-gguf|:i?q\d\w*)")
+"""A file, a repository, or one with the kind of quantization behind it."""
+_GGUF_LOADER = "model_executor/model_loader/gguf_loader.py"
 _PLUGINS = {
     "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
     "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
@@ -87,7 +93,8 @@ def _line(name: str, value: Value, wrong: str) -> str:
 
 def _chat_template(text: str) -> str | None:
     if "{" not in text:
-        return None if is_file(text) else "is neither a Jinja template nor a file"
+        named = f"nor one of vLLM's: {_templates()}"
+        return None if is_file(text) else f"is neither a Jinja template nor a file, {named}"
     try:
         # As transformers reads templates; `generation` is a tag of its own.
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
@@ -97,6 +104,12 @@ def _chat_template(text: str) -> str | None:
     except (ValueError, RecursionError):
         return "is not a Jinja template"
     return None
+
+
+def _templates() -> str:
+    """The names of the chat templates that come with vLLM."""
+    files = (vllm_folder() / "transformers_utils/chat_templates").glob("template_*.jinja")
+    return ", ".join(sorted(path.stem.removeprefix("template_") for path in files))
 
 
 def _file(text: str) -> str | None:
@@ -119,6 +132,11 @@ def _command_line(text: str) -> str | None:
 
 
 def _model(text: str) -> str | None:
+    if _GGUF.fullmatch(text) and not (vllm_folder() / _GGUF_LOADER).is_file():
+        return (
+            f"vLLM {vllm_version()} does not load GGUF; name the repository that it was made from, "
+            "or one in AWQ, GPTQ or FP8"
+        )
     is_path = text.startswith(("/", "./", "../"))
     return "is not a folder" if is_path and not is_folder(text) else None
 

@@ -10,6 +10,9 @@ from vllm_worker.configuration.settings import Settings, is_true
 from vllm_worker.configuration.sources import WORKER_DEFAULTS, Sources, Value
 from vllm_worker.configuration.values import items
 
+_LOADED_LATER = 7
+"""Adapters that jobs may load, for which there are slots on a machine without a GPU."""
+
 
 def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     """Adds derived values to the sources; returns environment variables for the libraries below."""
@@ -17,8 +20,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         pipeline = sources.values.get("PIPELINE_PARALLEL_SIZE")
         groups = max(int(pipeline.text), 1) if pipeline else 1
         sources.add({"TENSOR_PARALLEL_SIZE": max(gpus // groups, 1)}, "visible GPUs")
-    if "LORA_MODULES" in sources.values:
-        sources.add({"ENABLE_LORA": "1"}, "LORA_MODULES")
+    _turn_adapters_on(settings, sources)
     stats = sources.values.get("DISABLE_LOG_STATS")
     if settings.metrics_port is not None and stats and stats.origin == WORKER_DEFAULTS:
         sources.values["DISABLE_LOG_STATS"] = Value("0", "METRICS_PORT")  # vLLM's are made of them
@@ -41,6 +43,13 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
     return library_env
 
 
+def _turn_adapters_on(settings: Settings, sources: Sources) -> None:
+    if "LORA_MODULES" in sources.values:
+        sources.add({"ENABLE_LORA": "1"}, "LORA_MODULES")
+    if settings.vllm_allow_runtime_lora_updating:
+        sources.add({"ENABLE_LORA": "1"}, "VLLM_ALLOW_RUNTIME_LORA_UPDATING")
+
+
 def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
     """Make MAX_LORAS larger than the number of adapters on a machine without a GPU.
 
@@ -48,9 +57,13 @@ def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
     same batch (its pull request 48421), unless that slot is empty. Returns a note for each value
     that is changed.
     """
-    if gpus or "LORA_MODULES" not in sources.values:
+    enabled = sources.values.get("ENABLE_LORA")
+    if gpus or not enabled or not is_true(enabled.text):
         return []
-    slots = len(items(sources.values["LORA_MODULES"].text)) + 1
+    modules = sources.values.get("LORA_MODULES")
+    slots = len(items(modules.text)) + 1 if modules else 1
+    if "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in sources.values:
+        slots += _LOADED_LATER
     notes = []
     for name in ("MAX_LORAS", "MAX_CPU_LORAS"):
         value = sources.values.get(name)

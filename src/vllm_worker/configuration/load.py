@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vllm_worker.configuration.adapters import find_adapter_problems
 from vllm_worker.configuration.cache_location import CacheLocation, cache_location
+from vllm_worker.configuration.cached_model import cache_note, find_model, find_tokenizer
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import find_misspelt, find_problems
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
@@ -19,12 +20,7 @@ from vllm_worker.configuration.settings import (
 )
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
 from vllm_worker.configuration.values import as_words, is_unset
-from vllm_worker.configuration.volume import (
-    find_model,
-    find_tokenizer,
-    inspect,
-    volume_notes,
-)
+from vllm_worker.configuration.volume import inspect, volume_notes
 from vllm_worker.errors import ConfigurationError
 
 __all__ = ["Configuration", "Value", "load_configuration"]
@@ -112,12 +108,13 @@ def _derived(
     """The configuration with what follows from the machine and the volume."""
     derived = derive(settings, sources, gpus)
     volume = inspect(settings.base_path)
-    model = find_model(settings, sources, volume)
-    find_tokenizer(sources, volume)
+    model = find_model(settings, sources, environ, volume)
+    find_tokenizer(sources, environ, volume)
     notes = [
         *notes,
         *keep_a_slot_free(sources, gpus),
         *volume_notes(settings, volume, model),
+        *cache_note(settings, sources, model),
     ]
     cache = None
     if volume.there:

@@ -9,9 +9,16 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vllm_worker.configuration.catalogue import catalogue, not_offered, option_of, words
+from vllm_worker.configuration.catalogue import (
+    catalogue,
+    not_offered,
+    option_of,
+    vllm_folder,
+    words,
+)
 from vllm_worker.configuration.settings import is_true, parse_boolean
 from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value
+from vllm_worker.configuration.values import is_file
 
 _SPECULATION: dict[str, tuple[str, Callable[[str], Any]]] = {
     "SPECULATIVE_MODEL": ("model", str),
@@ -67,7 +74,19 @@ def migrate(sources: Sources, gpus: int) -> list[str]:
         *_no_adapters(sources),
         *_cpu_block_size(sources, gpus),
         *_command_lines(sources),
+        *_named_template(sources),
     ]
+
+
+def _named_template(sources: Sources) -> Iterator[str]:
+    """One of vLLM's own chat templates by its name, such as chatml."""
+    value = sources.values.get("CUSTOM_CHAT_TEMPLATE")
+    if value and re.fullmatch(r"[\w-]+(\.jinja)?", value.text) and not is_file(value.text):
+        name = value.text.removeprefix("template_").removesuffix(".jinja")
+        path = vllm_folder() / f"transformers_utils/chat_templates/template_{name}.jinja"
+        if path.is_file():
+            sources.values["CUSTOM_CHAT_TEMPLATE"] = Value(str(path), value.origin)
+            yield f"CUSTOM_CHAT_TEMPLATE={value.text} is read as vLLM's template of that name."
 
 
 def _retired(sources: Sources) -> Iterator[str]:

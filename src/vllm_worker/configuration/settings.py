@@ -40,7 +40,8 @@ class Settings(BaseModel):
     vllm_extra_args: str | None = None
     vllm_config_file: str | None = None
     worker_config_file: str | None = None
-    max_concurrency: Size = 300
+    max_concurrency: Annotated[int | None, Field(ge=1, le=1_000_000)] = 300
+    """None is what the engine can run at once."""
     default_batch_size: Size = 50
     default_min_batch_size: Size = 1
     default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
@@ -64,8 +65,22 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     runpod_webhook_get_job: str | None = None
+    vllm_allow_runtime_lora_updating: bool = False
 
-    @field_validator("raw_openai_output", "allow_media_urls", mode="before")
+    @field_validator("max_concurrency", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.strip().lower() == "auto":
+            return None
+        if not value.strip().isdecimal():
+            raise ValueError("must be a number of jobs, or auto")
+        return value
+
+    @field_validator(
+        "raw_openai_output", "allow_media_urls", "vllm_allow_runtime_lora_updating", mode="before"
+    )
     @classmethod
     def _boolean(cls, value: Any) -> bool:
         return parse_boolean(value) if isinstance(value, str) else value

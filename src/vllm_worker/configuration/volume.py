@@ -1,26 +1,21 @@
-"""BASE_PATH, which a network volume may be: what can be done there, and which model is there."""
+"""BASE_PATH, which a network volume may be, and what can be done there."""
 
 import errno
 import os
-import re
 import shutil
 import stat
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from vllm_worker.configuration.settings import Settings
-from vllm_worker.configuration.sources import Sources, Value
 
 _DEFAULT = Settings.model_fields["base_path"].default
 _PROBE_BYTES = 2**20
 _LEAST_FREE_BYTES = 2**30
 """With less than this, no model fits any more."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-_PART = re.compile(r"(?P<name>.+)-\d+-of-(?P<of>\d+)\.\w+")
 
 
 class Volume(NamedTuple):
@@ -94,39 +89,6 @@ def cache_folder(base_path: str) -> Path | None:
     return volume.hub.parent if volume.writable else None
 
 
-def find_model(settings: Settings, sources: Sources, volume: Volume) -> str:
-    """The model that vLLM loads: its name, or its folder on the volume.
-
-    The folder, where the cache has lower-cased the name, which RunPod's own model cache may do, so
-    that huggingface_hub does not find it; and where nothing can be written, since huggingface_hub
-    wants to as soon as the Hub has a newer commit.
-    """
-    name = settings.model_name
-    if not volume.there or "/" not in name or Path(name).is_dir():
-        return settings.model
-    revision = sources.values.get("MODEL_REVISION")
-    repository = volume.hub / f"models--{name.replace('/', '--')}"
-    if volume.problem:
-        found = _snapshot(_any_case(repository), revision.text if revision else "main")
-        return str(found) if found and _is_whole(found) else name
-    if revision or repository.exists():
-        return name
-    found = _newest(_any_case(repository))
-    return str(found) if found else name
-
-
-def find_tokenizer(sources: Sources, volume: Volume) -> None:
-    """Replace TOKENIZER_NAME by its folder on a volume that cannot be written to."""
-    name = sources.values.get("TOKENIZER_NAME")
-    if not volume.problem or not name or Path(name.text).is_dir():
-        return
-    revision = sources.values.get("TOKENIZER_REVISION")
-    repository = volume.hub / f"models--{name.text.replace('/', '--')}"
-    found = _snapshot(_any_case(repository), revision.text if revision else "main")
-    if found and any(found.glob("tokenizer*")):
-        sources.values["TOKENIZER_NAME"] = Value(str(found), name.origin)
-
-
 def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str]:
     """A line where the volume is not what one may expect: what the worker does, what to change."""
     if volume.writable or Path(settings.model).is_dir():
@@ -148,45 +110,3 @@ def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str
             f"There is no network volume at {volume.folder}: {downloaded} and compiles it anew. "
             "Attach a volume to the endpoint, or build the model into the image."
         )
-
-
-def _any_case(repository: Path) -> Path:
-    """The folder of this name; else one whose name differs in case alone."""
-    if repository.exists() or not repository.parent.is_dir():
-        return repository
-    alike = (
-        path
-        for path in repository.parent.iterdir()
-        if path.name.lower() == repository.name.lower() and _newest(path)
-    )
-    return next(alike, repository)
-
-
-def _snapshot(repository: Path, revision: str) -> Path | None:
-    """The files of a branch, tag or commit; for the default branch, without a note of which commit
-    that is, the newest ones."""
-    ref = repository / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
-    snapshot = repository / "snapshots" / commit
-    if snapshot.is_dir():
-        return snapshot
-    return _newest(repository) if revision == "main" and not ref.is_file() else None
-
-
-def _newest(repository: Path) -> Path | None:
-    snapshots = [path for path in (repository / "snapshots").glob("*") if path.is_dir()]
-    return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _is_whole(snapshot: Path) -> bool:
-    """Whether all weights are there, as far as their names say ("model-00001-of-00004"); a download
-    that was cut off leaves some of them."""
-    names = {path.name for path in snapshot.iterdir() if path.exists()}
-    weights = {name for name in names if name.endswith(_WEIGHTS)}
-    parts = [match for match in map(_PART.fullmatch, weights) if match]
-    found = Counter((match["name"], match["of"]) for match in parts)
-    return (
-        "config.json" in names
-        and bool(weights)
-        and all(count == int(of) for (_, of), count in found.items())
-    )

@@ -41,7 +41,7 @@ class Limits:
         """The limit that `constraint` (vLLM's StructuredOutputsParams) exceeds, or None."""
         spec = constraint.json or constraint.structural_tag
         given = spec, constraint.regex, constraint.grammar, constraint.choice
-        size = sum(len(json.dumps(part)) for part in given if part)
+        size = sum(_bytes(part) for part in given if part)
         if size > self.size:
             return f"has {size:,} bytes, more than {self.size:,} (STRUCTURED_OUTPUT_MAX_BYTES)"
         if _depth(spec, self.depth) > self.depth:
@@ -81,6 +81,13 @@ def repeats(pattern: str) -> int:
         else:
             last = 0
     return sum(levels)
+
+
+def _bytes(part: Any) -> int:
+    """Of JSON as clients write it: as little as can be, and a text as it is."""
+    if not isinstance(part, str):
+        part = json.dumps(part, separators=(",", ":"), ensure_ascii=False)
+    return len(part.encode("utf-8", "replace"))
 
 
 def _number(digits: str) -> int:

@@ -1,15 +1,17 @@
 """vLLM's outputs and exceptions, translated into the worker's."""
 
-from vllm.outputs import RequestOutput
+from typing import Any
+
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from vllm_worker.engine.patches.seams import find
-from vllm_worker.engine.protocol import Delta
+from vllm_worker.engine.protocol import AlternativeLogprob, Delta, TokenLogprob
 from vllm_worker.errors import EngineDead, EngineFailure, JobError, VLLMError
 from vllm_worker.streaming.flow_control import FlowControl
 
 
-def deltas(output: RequestOutput, flow: FlowControl | None) -> list[Delta]:
+def deltas(output: RequestOutput, flow: FlowControl | None, logprobs: bool = False) -> list[Delta]:
     """One delta for each choice in the output; `flow` has the texts by token.
 
     Raises EngineFailure when the engine gave up on the request.
@@ -24,9 +26,28 @@ def deltas(output: RequestOutput, flow: FlowControl | None) -> list[Delta]:
             len(output.prompt_token_ids or ()),
             completion.finish_reason,
             completion.cumulative_logprob,
+            _logprobs(completion) if logprobs else None,
         )
         for completion in output.outputs
     ]
+
+
+def _logprobs(completion: CompletionOutput) -> list[TokenLogprob]:
+    places = completion.logprobs or ()
+    return [
+        {**_entry(place[token]), "top_logprobs": _top(place)}
+        for token, place in zip(completion.token_ids, places, strict=False)
+    ]
+
+
+def _top(place: Any) -> list[AlternativeLogprob]:
+    """vLLM adds the generated token to as many as were asked for."""
+    ranked = sorted(place.values(), key=lambda each: each.rank or 0)
+    return [_entry(each) for each in ranked]
+
+
+def _entry(logprob: Any) -> AlternativeLogprob:
+    return {"token": logprob.decoded_token or "", "logprob": logprob.logprob}
 
 
 def translated_in_mid_answer(error: Exception) -> JobError:

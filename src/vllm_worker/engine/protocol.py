@@ -3,12 +3,28 @@
 from collections.abc import AsyncGenerator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from vllm_worker.decoding.parameters import DEFAULT, DecodingParams
 from vllm_worker.engine.asgi_client import Response
 from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.streaming.flow_control import FlowControl
+
+
+class AlternativeLogprob(TypedDict):
+    """A token and its log-probability."""
+
+    token: str
+    logprob: float
+
+
+class TokenLogprob(AlternativeLogprob):
+    """The token that was generated, and the likeliest ones in its place, the likeliest first.
+
+    The form is that of OpenAI's chat completions.
+    """
+
+    top_logprobs: list[AlternativeLogprob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +43,26 @@ class Delta:
     finish_reason: str | None = None
     logprob: float | None = None
     """Cumulative log-probability, where the decoding parameters need it."""
+    logprobs: list[TokenLogprob] | None = None
+    """An entry for each token, where the job asks for them."""
 
     def split(self, tokens: int) -> tuple["Delta", "Delta"]:
         """A text that stands for all tokens goes with the first part."""
-        first = replace(self, texts=self.texts[:tokens], tokens=tokens, finish_reason=None)
-        return first, replace(self, texts=self.texts[tokens:], tokens=self.tokens - tokens)
+        logprobs = self.logprobs
+        first = replace(
+            self,
+            texts=self.texts[:tokens],
+            tokens=tokens,
+            finish_reason=None,
+            logprobs=logprobs and logprobs[:tokens],
+        )
+        rest = replace(
+            self,
+            texts=self.texts[tokens:],
+            tokens=self.tokens - tokens,
+            logprobs=logprobs and logprobs[tokens:],
+        )
+        return first, rest
 
 
 class TokenUsage(Protocol):
@@ -75,6 +106,11 @@ class Engine(Protocol):
     @property
     def dead(self) -> bool:
         """Whether the engine is gone for good."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Number of requests as long as the model's context that it can run at once, at least 1."""
         ...
 
     async def start(self) -> None:

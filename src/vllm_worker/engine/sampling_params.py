@@ -14,7 +14,7 @@ from vllm_worker.jobs.inputs import SAMPLING_PREFIX, NativeJob
 from vllm_worker.jobs.validation import json_text
 
 _SPELT_HERE = {"max_completion_tokens": "max_tokens"}
-_NOT_ANSWERED = ("logprobs", "prompt_logprobs", "logprob_token_ids", "prompt_logprob_token_ids")
+_NOT_ANSWERED = ("prompt_logprobs", "logprob_token_ids", "prompt_logprob_token_ids")
 _INTERNAL = {
     "output_kind", "stream_interval", "skip_clone", "output_text_buffer_length", "detokenize",
     "flat_logprobs", "extra_args", "trace_decode_token_ids", "prompt_logprob_start",
@@ -30,7 +30,7 @@ def sampling_params(job: NativeJob, decoding: DecodingParams) -> SamplingParams:
     parameters["output_kind"] = kind.value
     if decoding.from_samples:
         # vLLM adds up log-probabilities only when it is asked for some.
-        parameters |= {"n": decoding.best_of, "logprobs": 0}
+        parameters |= {"n": decoding.best_of, "logprobs": parameters.get("logprobs") or 0}
     if decoding.use_beam_search:
         parameters["temperature"] = 1  # at 0 vLLM refuses several choices, which would be the same
     text = json_text(parameters, SAMPLING_PREFIX)

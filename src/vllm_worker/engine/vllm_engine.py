@@ -1,6 +1,7 @@
 """The engine: vLLM's AsyncLLM and, over it, vLLM's own HTTP application."""
 
 import argparse
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
@@ -10,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.envs import VLLM_LOG_STATS_INTERVAL
 from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -100,6 +102,16 @@ class VLLMEngine:
         return self._marked_dead or bool(self._llm.errored)
 
     @property
+    def capacity(self) -> int:
+        config = self._llm.vllm_config
+        cache, most = config.cache_config, int(config.scheduler_config.max_num_seqs)
+        fitting = getattr(cache, "kv_cache_max_concurrency", None)
+        if fitting is None and cache.num_gpu_blocks:  # an older vLLM
+            fitting = cache.num_gpu_blocks * cache.block_size / config.model_config.max_model_len
+        whole = min(most, int(fitting)) if fitting else most  # without a cache, all of them fit
+        return max(whole, 1) * int(config.parallel_config.data_parallel_size)
+
+    @property
     def unfinished_requests(self) -> int:
         """Number of requests in the engine, waiting or running."""
         return len(self._llm.output_processor.request_states)
@@ -121,9 +133,17 @@ class VLLMEngine:
             await self._warm_up(tasks)
         except Exception as error:
             raise EngineDead if self.dead else error from error
+        if not self._arguments.disable_log_stats:
+            self._stats = asyncio.create_task(self._log_stats())
         # As `vllm serve` does when it is up: what lives now lives on, and need not be searched.
         if freeze := find("freeze_gc_heap"):
             freeze()
+
+    async def _log_stats(self) -> None:
+        """vLLM's lines of throughput and use of the KV cache, which `vllm serve` asks for."""
+        while True:
+            await asyncio.sleep(VLLM_LOG_STATS_INTERVAL)
+            await self._llm.do_log_stats()
 
     async def _warm_up(self, tasks: Any) -> None:
         try:
@@ -188,9 +208,10 @@ class VLLMEngine:
         try:
             if not self._generates:  # vLLM would try, and answer with noise
                 raise BadRequest("The model of this worker does not generate text.")
+            logprobs = job.sampling_params.get("logprobs") is not None
             async with aclosing(await self._generated(job, context)) as outputs:
                 async for output in outputs:
-                    for delta in deltas(output, context.flow):
+                    for delta in deltas(output, context.flow, logprobs):
                         yield delta
         except JobError:
             raise

@@ -34,11 +34,17 @@ ALLOWED = [
     "/tokenize",
     "/detokenize",
     "/v1/models",
+    "/v1/models/{model}",
     "/version",
     "/health",
     "/openapi.json",
 ]
-"""Inference, and what tells about the model. `{response_id}` stands for one that vLLM has given."""
+"""Inference, and what tells about the model. `{response_id}` stands for one that vLLM has given,
+`{model}` for any name.
+"""
+
+RUNTIME_LORA = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+"""Open where the operator says so (VLLM_ALLOW_RUNTIME_LORA_UPDATING)."""
 
 REFUSED = {
     "changes the worker": [
@@ -73,11 +79,13 @@ OpenRoute = NewType("OpenRoute", str)
 """A route as it is written in ALLOWED."""
 
 
-def open_route(path: str) -> OpenRoute:
-    """The route that a path leads to.
+def open_route(path: str, runtime_lora: bool = False) -> OpenRoute:
+    """The route that a path leads to; with `runtime_lora`, those are open too that load adapters.
 
     Raises RouteRefused for one that is closed to jobs, NoSuchRoute for one that nobody has named.
     """
+    if runtime_lora and path in RUNTIME_LORA:
+        return OpenRoute(path)
     for why, routes in REFUSED.items():
         if path in routes:
             raise RouteRefused(f"{path} is closed to jobs: it {why}.", "route")
@@ -87,7 +95,8 @@ def open_route(path: str) -> OpenRoute:
     raise NoSuchRoute(f"{path} is not a route of this worker.{nearest(path, ALLOWED)}", "route")
 
 
+_PLACES = {"response_id": "resp_[^/]+", "model": ".+"}
 _FORMS = {
-    route: re.compile(re.escape(route).replace(re.escape("{response_id}"), "resp_[^/]+"))
+    route: re.compile(re.sub(r"\\{(\w+)\\}", lambda place: _PLACES[place[1]], re.escape(route)))
     for route in ALLOWED
 }

@@ -23,6 +23,7 @@ async def answer(
     Each is `{"choices": [{"tokens": [text, …]}, …], "usage": {"input": n, "output": m}}`. The texts
     of a choice put together are its text; usage counts tokens from the start of the job, over all
     choices and all samples of `best_of`; the last output also has `finish_reason` in each choice.
+    With `logprobs` in its sampling parameters a choice has as many `logprobs` as new tokens.
     """
     parameters = {"max_tokens": settings.default_max_tokens} | job.sampling_params
     parameters = with_current_names(parameters, SAMPLING_PREFIX)
@@ -30,7 +31,9 @@ async def answer(
     decoding = read_decoding_params(parameters, job.stream, SAMPLING_PREFIX)
     schedule = schedule_of(job, settings.schedule)
     flow = FlowControl(settings.max_delay, schedule.maximum, by_token=True)
-    deltas = engine.generate(job, replace(context, decoding=decoding, flow=flow))
+    # Log-probabilities belong to tokens, so the engine may not merge those of several.
+    buffered = None if parameters.get("logprobs") is not None else flow
+    deltas = engine.generate(job, replace(context, decoding=decoding, flow=buffered))
     progress = _Progress(job)
     if job.stream:
         async for chunk in in_chunks(deltas, schedule, flow):
@@ -71,13 +74,15 @@ class _Progress:
     def output(self, deltas: list[Delta]) -> dict[str, Any]:
         if not self._finish_reasons:  # not before there is output: the engine has checked n by then
             self._finish_reasons = [None] * (self._job.sampling_params.get("n") or 1)
-        texts: list[list[str]] = [[] for _ in self._finish_reasons]
+        choices: list[dict[str, Any]] = [{"tokens": []} for _ in self._finish_reasons]
         for delta in deltas:
-            texts[delta.index] += delta.texts
+            choice = choices[delta.index]
+            choice["tokens"] += delta.texts
+            if delta.logprobs is not None:
+                choice.setdefault("logprobs", []).extend(delta.logprobs)
             self._tokens += delta.tokens
             if delta.finish_reason:
                 self._finish_reasons[delta.index] = delta.finish_reason
-        choices: list[dict[str, Any]] = [{"tokens": tokens} for tokens in texts]
         if all(self._finish_reasons):
             for choice, reason in zip(choices, self._finish_reasons, strict=True):
                 choice["finish_reason"] = reason

@@ -9,12 +9,13 @@ import msgspec
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.asgi_client import Response
-from vllm_worker.engine.protocol import Engine, RequestContext
+from vllm_worker.engine.protocol import Engine, RequestContext, VLLMRequest
 from vllm_worker.errors import (
     BadRequest,
     EngineFailure,
     JobError,
     MethodNotAllowed,
+    NoSuchModel,
     NoSuchRoute,
     VLLMError,
 )
@@ -24,6 +25,9 @@ from vllm_worker.routes.openai_request import Prepared, prepare, with_best
 from vllm_worker.streaming.chunker import in_chunks
 from vllm_worker.streaming.flow_control import FlowControl
 from vllm_worker.streaming.sse import Event, count_tokens, whole_events
+
+MODEL = "/v1/models/{model}"
+_MODELS = "/v1/models"
 
 
 async def answer(
@@ -35,6 +39,9 @@ async def answer(
     Raises BadRequest, and VLLMError for an error status or after an error event, which the client
     gets first.
     """
+    if route == MODEL:
+        yield await _model(job, context, engine)
+        return
     prepared = await prepare(job, route, context.request_id, settings)
     flow = FlowControl(settings.max_delay, settings.schedule.maximum)
     context = replace(
@@ -49,6 +56,21 @@ async def answer(
             yield await _whole_answer(job, prepared, response)
     finally:
         await response.aclose()
+
+
+async def _model(job: OpenAIJob, context: RequestContext, engine: Engine) -> Any:
+    """One of the models that vLLM lists, which has no route for one. Raises JobError."""
+    if job.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed(job.route, job.method, "GET")
+    response = await engine.call(VLLMRequest("GET", _MODELS, b"", {}), context)
+    try:
+        models = _body(job, response, await response.read())["data"]
+    finally:
+        await response.aclose()
+    name = job.path.removeprefix(f"{_MODELS}/")
+    if found := next((model for model in models if model["id"] == name), None):
+        return found
+    raise NoSuchModel(name)
 
 
 async def _whole_answer(job: OpenAIJob, prepared: Prepared, response: Response) -> Any:

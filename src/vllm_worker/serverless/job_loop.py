@@ -74,7 +74,7 @@ class EventDrivenJobScaler(_SdkLoop):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         # As large as it will ever be: the SDK would replace the queue that `run_jobs` waits on.
-        self.current_concurrency = self.lifecycle.worker.settings.max_concurrency
+        self.current_concurrency = self.lifecycle.worker.max_concurrency
         self.jobs_queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(
             maxsize=self.current_concurrency
         )

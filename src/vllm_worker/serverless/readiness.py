@@ -24,4 +24,4 @@ class ConcurrencyModifier:
             self._takes_jobs = True
             timeline.end("first job-take")
             timeline.log()
-        return worker.settings.max_concurrency
+        return worker.max_concurrency

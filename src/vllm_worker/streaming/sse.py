@@ -43,8 +43,10 @@ def count_tokens(event: str) -> int:
     """Number of tokens that an event counts as: one if it carries text.
 
     A chat's first event has only a role. Responses and Messages name their events, and those that
-    bring text are called `….delta` or `…_delta`.
+    bring text are called `….delta` or `…_delta`. A comment keeps a connection open.
     """
+    if event.startswith(":"):
+        return 0
     if event.startswith("event: "):
         return int(event.partition("\n")[0].endswith("delta"))
     return int('"delta":{"role"' not in event and not event.startswith("data: [DONE]"))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.configurations import load, problems, write
+from vllm_worker.configuration import load_configuration
+from vllm_worker.errors import ConfigurationError
 
 
 def test_the_parts_of_speculative_decoding_become_its_configuration() -> None:
@@ -169,3 +171,22 @@ def test_a_model_may_be_named_as_people_copy_it(name: str) -> None:
 def test_a_slip_in_a_name_has_a_note(name: str, meant: str | None) -> None:
     notes = load(**{name: "5"}).notes
     assert [note.rpartition(" ")[2] for note in notes] == ([f"{meant}?"] if meant else [])
+
+
+@pytest.mark.parametrize("name", ["chatml", "template_chatml", "chatml.jinja"])
+def test_one_of_vllms_chat_templates_by_name(name: str) -> None:
+    configuration = load_configuration({"CUSTOM_CHAT_TEMPLATE": name})
+    path = configuration.settings.custom_chat_template
+    assert path
+    assert path.endswith("/vllm/transformers_utils/chat_templates/template_chatml.jinja")
+    assert "im_start" in Path(path).read_text()
+    assert any(name in note for note in configuration.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["/models/x.gguf", "org/Model-GGUF", "org/model-gguf:Q4_K_M", "org/m/m.Q8_0.gguf"]
+)
+def test_gguf_is_answered_with_what_to_use(name: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_configuration({"MODEL_NAME": name})
+    assert "does not load GGUF; name the repository that it was made from" in str(raised.value)

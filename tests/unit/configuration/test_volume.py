@@ -1,11 +1,11 @@
-"""What the worker makes of BASE_PATH: no volume, a read-only one, a full one, and their models."""
+"""What the worker makes of BASE_PATH: no volume, a read-only one, a full one."""
 
 import errno
-import os
 from pathlib import Path
 
 import pytest
 
+from tests.support.cached_models import put_model
 from tests.support.mounts import read_only, small
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration.volume import cache_folder, inspect
@@ -15,26 +15,6 @@ ON_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/job-take/$ID"}
 
 def load(**environ: str) -> Configuration:
     return load_configuration({"MODEL_NAME": "org/model"} | environ)
-
-
-def put_model(
-    base: Path, name: str = "org/model", commit: str = "abc", weights: str = "model.safetensors"
-) -> Path:
-    snapshot = base / f"huggingface-cache/hub/models--{name.replace('/', '--')}/snapshots/{commit}"
-    snapshot.mkdir(parents=True)
-    for file in ("config.json", weights):
-        (snapshot / file).touch()
-    return snapshot
-
-
-@pytest.fixture
-def unwritable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a volume that refuses to be written to, without a mount."""
-
-    def refuse(**_: object) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr("vllm_worker.configuration.volume.tempfile.TemporaryFile", refuse)
 
 
 # The states of a volume
@@ -81,7 +61,7 @@ def test_a_read_only_volume_is_read_from(tmp_path: Path) -> None:
     snapshot = put_model(tmp_path)
     with read_only(tmp_path):
         configuration = load(BASE_PATH=str(tmp_path))
-        (note,) = configuration.notes
+        note, _ = configuration.notes
         elsewhere = load(MODEL_NAME="org/other", BASE_PATH=str(tmp_path))
     assert configuration.model == str(snapshot)
     assert configuration.settings.served_model_names == ["org/model"]
@@ -113,71 +93,6 @@ def test_a_mount_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Path, "stat", gone)
     assert not (volume := inspect("/mnt/gone")).there
     assert volume.problem == "cannot be reached (Transport endpoint is not connected)"
-
-
-# Which model is there
-
-
-@pytest.mark.usefixtures("unwritable")
-@pytest.mark.parametrize(
-    ("ref", "revision", "found"),
-    [
-        ("main", "", "bbb"),
-        ("main", "bbb", "bbb"),
-        ("v1", "v1", "bbb"),
-        ("v1", "v2", None),
-        ("main", "v1", None),
-        ("", "", "aaa"),  # no note of which commit main is: the newest
-    ],
-)
-def test_the_revision_that_is_asked_for_is_read(
-    tmp_path: Path, ref: str, revision: str, found: str | None
-) -> None:
-    folders = {commit: put_model(tmp_path, commit=commit) for commit in ("bbb", "aaa")}
-    os.utime(folders["aaa"], (2e9, 2e9))
-    if ref:
-        note = folders["bbb"].parents[1] / "refs" / ref
-        note.parent.mkdir()
-        note.write_text("bbb")
-    configuration = load(BASE_PATH=str(tmp_path), MODEL_REVISION=revision)
-    assert configuration.model == (str(folders[found]) if found else "org/model")
-
-
-@pytest.mark.usefixtures("unwritable")
-def test_a_download_that_was_cut_off_is_not_read(tmp_path: Path) -> None:
-    snapshot = put_model(tmp_path, weights="model-00001-of-00002.safetensors")
-    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
-    second = snapshot / "model-00002-of-00002.safetensors"
-    second.symlink_to("../../blobs/not-there-yet")
-    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
-    second.unlink()
-    second.touch()
-    assert load(BASE_PATH=str(tmp_path)).model == str(snapshot)
-    (snapshot / "config.json").unlink()
-    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
-
-
-def test_a_model_is_found_in_a_cache_that_lower_cased_its_name(tmp_path: Path) -> None:
-    snapshot = put_model(tmp_path)
-    configuration = load(MODEL_NAME="Org/Model", BASE_PATH=str(tmp_path))
-    assert configuration.model == str(snapshot)
-    assert configuration.settings.served_model_names == ["Org/Model"]
-    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
-
-
-@pytest.mark.usefixtures("unwritable")
-def test_it_is_found_there_too_where_nothing_can_be_written(tmp_path: Path) -> None:
-    snapshot = put_model(tmp_path)
-    assert load(MODEL_NAME="Org/Model", BASE_PATH=str(tmp_path)).model == str(snapshot)
-
-
-@pytest.mark.usefixtures("unwritable")
-def test_a_tokenizer_of_its_own_is_found_there_too(tmp_path: Path) -> None:
-    snapshot = put_model(tmp_path, "org/words", weights="tokenizer.json")
-    found = load(BASE_PATH=str(tmp_path), TOKENIZER_NAME="org/words").values["TOKENIZER_NAME"]
-    assert found.text == str(snapshot)
-    elsewhere = load(BASE_PATH=str(tmp_path), TOKENIZER_NAME="org/others")
-    assert elsewhere.values["TOKENIZER_NAME"].text == "org/others"
 
 
 # Where compilers write
