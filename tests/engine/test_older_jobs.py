@@ -1,7 +1,9 @@
 """Jobs as the clients of worker-vllm send them, and what these clients read in the outputs."""
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +151,54 @@ async def test_a_tool_reaches_the_template(engine: VLLMEngine) -> None:
 @pytest.mark.snapshot
 def test_the_parameters_that_a_job_may_give_beside_sampling_params_are_vllms() -> None:
     assert _schema()[1] | NAMES == SAMPLING_PARAMETERS
+
+
+TABLES = json.loads((Path(__file__).parents[1] / "compat/tables.json").read_text())
+ROWS = [
+    (table, name)
+    for table in (
+        "seed_chat",
+        "seed_completions",
+        "seed_native",
+        "seed_sampling",
+        "runpod_sampling",
+    )
+    for name in TABLES[table]
+]
+
+
+@pytest.mark.parametrize(("table", "name"), ROWS)
+async def test_a_row_of_the_tables_is_taken_with_its_default(
+    engine: VLLMEngine, table: str, name: str
+) -> None:
+    value = TABLES[table][name]
+    form, fields = table.partition("_")[2], {name: value}
+    if form in ("chat", "completions"):
+        given = {"messages": HI} if form == "chat" else {"prompt": "Hi"}
+        route = CHAT if form == "chat" else COMPLETION
+        (output,) = await answered(engine, gateway(route, **given | {"max_tokens": 4} | fields))
+        assert output["choices"][0]["finish_reason"]
+        return
+    if form == "sampling":
+        fields = {"prompt": "Hi", "sampling_params": {"max_tokens": 4} | fields}
+    elif name not in ("prompt", "messages"):
+        fields |= {"prompt": "Hi"}
+    outputs = await answered(engine, fields)
+    assert outputs[-1]["choices"][0]["finish_reason"]
+
+
+async def test_all_rows_of_a_table_at_once(engine: VLLMEngine) -> None:
+    sampling = TABLES["seed_sampling"] | TABLES["runpod_sampling"]
+    native = TABLES["seed_native"] | {"sampling_params": sampling}
+    assert native_text(await answered(engine, native))
+    assert chat_text(await answered(engine, gateway(CHAT, **TABLES["seed_chat"])))
+    assert completion_text(
+        await answered(engine, gateway(COMPLETION, **TABLES["seed_completions"]))
+    )
+
+
+async def answered(engine: VLLMEngine, job_input: dict[str, Any]) -> list[Any]:
+    worker = Worker(load_settings({}), engine)
+    outputs = [output async for output in worker.handle({"id": "job", "input": job_input})]
+    assert "error" not in outputs[-1], outputs
+    return outputs

@@ -128,10 +128,10 @@ def test_the_folder_of_the_libraries_is_looked_into_too(
 
 
 def test_a_home_that_is_somebody_elses_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path) -> bool:
+    def refuse(repository: Path) -> Path:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "exists", refuse)
+    monkeypatch.setattr("vllm_worker.configuration.cached_model._any_case", refuse)
     assert load().model == "org/model"
 
 

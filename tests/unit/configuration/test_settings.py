@@ -75,7 +75,7 @@ def test_all_mistakes_are_reported_by_variable() -> None:
     assert sorted(raised.value.problems) == [
         "DEFAULT_BATCH_SIZE='0': must be greater than or equal to 1.",
         "DEFAULT_BATCH_SIZE_GROWTH_FACTOR='nan': must be a finite number.",
-        "MAX_CONCURRENCY='many': must be a valid integer, unable to parse string as an integer.",
+        "MAX_CONCURRENCY='many': must be a number of jobs, or auto.",
         "RAW_OPENAI_OUTPUT='maybe': must be 0, 1, true or false.",
         "STREAM_MAX_DELAY_MS='-1': must be greater than or equal to 0.",
     ]
