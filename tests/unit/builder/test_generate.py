@@ -47,3 +47,23 @@ def test_what_is_between_two_marks_is_replaced_and_nothing_else() -> None:
     text = "a\n<!-- pins -->\nold\n<!-- end of pins -->\nb\n"
     expected = "a\n<!-- pins -->\n\nnew\n\n<!-- end of pins -->\nb\n"
     assert generate._between(text, "new\n", "pins") == expected
+
+
+POOLS = {
+    "AMPERE_16", "AMPERE_24", "ADA_24", "ADA_32_PRO", "AMPERE_48", "ADA_48_PRO", "AMPERE_80",
+    "ADA_80_PRO", "HOPPER_141", "BLACKWELL_96", "BLACKWELL_180",
+}  # fmt: skip
+"""RunPod's pools of GPUs, all of which have the compute capability that the image begins with, 7.5."""
+
+
+def test_runpods_files_fit_the_image() -> None:
+    hub = json.loads((generate.ROOT / ".runpod/hub.json").read_text())["config"]
+    tests = json.loads((generate.ROOT / ".runpod/tests.json").read_text())
+    (form,) = json.loads((generate.ROOT / "worker-config.json").read_text())["versions"].values()
+    cuda = generate.cuda_version()
+    assert hub["allowedCudaVersions"] == tests["config"]["allowedCudaVersions"] == [cuda]
+    assert form["minimumCudaVersion"] == cuda
+    assert set(hub["gpuIds"].split(",")) <= POOLS
+    assert tests["config"]["gpuCount"] == hub["gpuCount"] == 1
+    # A cold start of vLLM on a GPU took 60 to 70 s elsewhere.
+    assert all(test["timeout"] >= 300_000 for test in tests["tests"])
