@@ -53,7 +53,7 @@ POOLS = {
     "AMPERE_16", "AMPERE_24", "ADA_24", "ADA_32_PRO", "AMPERE_48", "ADA_48_PRO", "AMPERE_80",
     "ADA_80_PRO", "HOPPER_141", "BLACKWELL_96", "BLACKWELL_180",
 }  # fmt: skip
-"""RunPod's pools of GPUs, all of the compute capability that the image begins with (7.5) or more."""
+"""RunPod's pools of GPUs, all with at least the compute capability of the image's kernels, 7.5."""
 
 
 def test_runpods_files_fit_the_image() -> None:
