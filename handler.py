@@ -20,6 +20,7 @@ from vllm_worker.serverless.queue import queue
 from vllm_worker.serverless.run import check_mode, import_sdk, run
 from vllm_worker.startup.compile_cache import CompileCache
 from vllm_worker.startup.gc import collect_garbage_rarely, no_garbage_collection
+from vllm_worker.startup.model_download import downloading
 from vllm_worker.startup.signals import ctrl_c_kept_from_children, leave_at_signals
 from vllm_worker.startup.weights_prefetch import prefetch_weights
 from vllm_worker.worker import Worker
@@ -36,17 +37,20 @@ def main() -> None:
         logger.warning("%s", note)
     for name, value in configuration.library_env.items():
         os.environ.setdefault(name, value)
+    if settings.vllm_allow_runtime_lora_updating:
+        os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
     cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
     with (
         serving_metrics(settings.host, settings.metrics_port) as metrics,
         queue(settings) as close_queue,
         fitness_checks(settings.on_runpod) as require_fitness,
+        downloading(configuration) as downloaded,
     ):
         prefetch_weights(configuration)
         if cache:
             cache.load()
-        engine = build_engine(configuration, require_fitness)
+        engine = build_engine(downloaded, require_fitness)
         timeline.end("engine")
         if cache:
             cache.save_soon()
@@ -56,9 +60,10 @@ def main() -> None:
             engine.shutdown()
 
 
-def build_engine(configuration: Configuration, require_fitness: Callable[[], None]) -> Engine:
+def build_engine(
+    downloaded: Callable[[], Configuration], require_fitness: Callable[[], None]
+) -> Engine:
     """Raises StartFailure, also for a vLLM that lacks what the engine is made of."""
-    settings = configuration.settings
     try:
         with step("vLLM imported"), no_garbage_collection():
             from vllm_worker.engine.args import parse_engine_args
@@ -68,8 +73,10 @@ def build_engine(configuration: Configuration, require_fitness: Callable[[], Non
 
         raise unsupported(str(error)) from error
     timeline.end("imports")
-    arguments = parse_engine_args(configuration)
     require_fitness()
+    configuration = downloaded()
+    settings = configuration.settings
+    arguments = parse_engine_args(configuration)
     limits, flow_control = settings.structured_output_limits, settings.flow_control
     allow_urls = settings.allow_media_urls
     # At Ctrl-C the engine must go on: it still has jobs to finish.

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
@@ -22,13 +22,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from vllm_worker.configuration.model_files import wanted_weights
+from vllm_worker.configuration.model_files import wanted_files, wanted_weights
 from vllm_worker.configuration.volume import cache_folder
 
 SECRET = Path("/run/secrets/HF_TOKEN")
-_TEXT = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
-"""Configuration, tokenizers, templates and a model's own code."""
-_OTHER_FRAMEWORKS = {"original", "onnx", "openvino", "coreml", "metal", "gguf", "tf", "flax"}
 
 
 class DownloadError(Exception):
@@ -93,16 +90,6 @@ def download(
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise DownloadError(f"the Hub did not answer: {reason}") from None
     say(f"{name}: there after {time.monotonic() - started:.0f} s")
-
-
-def wanted_files(files: list[str], weights: bool = True) -> list[str]:
-    """Of a repository's files, those that vLLM reads.
-
-    Weights in one form only, see `wanted_weights`.
-    """
-    paths = [path for path in map(PurePosixPath, files) if not _OTHER_FRAMEWORKS & {*path.parts}]
-    wanted = [str(path) for path in paths if path.suffix in _TEXT]
-    return wanted + (wanted_weights([str(path) for path in paths]) if weights else [])
 
 
 def _check_room(size: int, folder: Path) -> None:

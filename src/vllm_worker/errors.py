@@ -103,7 +103,7 @@ class NoSuchRoute(JobError):
 
 
 class NoSuchModel(JobError):
-    """The worker serves no model of this name; the words are vLLM's."""
+    """The worker serves no model of this name; in vLLM's words."""
 
     code = 404
     type = "NotFoundError"

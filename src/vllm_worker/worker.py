@@ -151,17 +151,18 @@ class Worker:
         self._engine.mark_dead()
 
     async def _answers_in_time(self, limit: float) -> bool:
-        """Whether the engine answers a ping within so many seconds of this process's own life.
+        """Whether the engine answers a ping within so many seconds.
 
-        While the platform has all processes frozen, the clock goes on, and then the engine is asked
-        no sooner than it can answer.
+        The clock goes on while the platform has all processes frozen, so that time does not count,
+        and the engine has another moment after it.
         """
         ping = asyncio.ensure_future(self._engine.ping())
         try:
             while limit > 0 and not ping.done():
-                begun = time.monotonic()
-                await asyncio.wait({ping}, timeout=min(_PING_S, limit))
-                limit -= min(time.monotonic() - begun, 2 * _PING_S)
+                begun, pause = time.monotonic(), min(_PING_S, limit)
+                await asyncio.wait({ping}, timeout=pause)
+                frozen = time.monotonic() - begun > pause + _PING_S
+                limit -= 0 if frozen else pause
             return ping.done() and ping.result() is None
         finally:
             ping.cancel()

@@ -66,7 +66,7 @@ def example(name: str) -> str:
         return "a=org/a"
     if variable.name == "VLLM_EXTRA_ARGS":
         return "--seed=3"
-    if variable.name == "BLOCK_SIZE":
+    if variable.name in ("BLOCK_SIZE", "MAX_CONCURRENCY"):
         return "32"
     if variable.choices:
         return variable.choices[-1]

@@ -242,9 +242,11 @@ async def test_neutral_values_may_be_given_with_beams(engine: VLLMEngine) -> Non
         assert texts(await openai(engine, route, **BEAMS, **neutral))
 
 
-async def test_log_probabilities_have_no_place_in_a_native_answer(engine: VLLMEngine) -> None:
-    error = await native(engine, logprobs=1)
-    assert error["param"] == "sampling_params.logprobs"
+async def test_log_probabilities_of_a_prompt_have_no_place_in_a_native_answer(
+    engine: VLLMEngine,
+) -> None:
+    error = await native(engine, prompt_logprobs=1)
+    assert error["param"] == "sampling_params.prompt_logprobs"
     assert "use /v1/completions" in error["message"]
 
 
@@ -269,14 +271,29 @@ async def test_log_probabilities_of_a_stream_come_with_their_tokens(
         assert {"token": each["token"], "logprob": each["logprob"]} in each["top_logprobs"]
 
 
-async def test_log_probabilities_of_several_choices_and_of_beams(engine: VLLMEngine) -> None:
-    for sampling in (SAMPLES, SAMPLES | {"best_of": 2}, BEAMS):
+async def test_log_probabilities_of_several_choices(engine: VLLMEngine) -> None:
+    for sampling in (SAMPLES, SAMPLES | {"best_of": 2}):
         answer = await native(engine, **sampling, logprobs=1)
         assert len(answer["choices"]) == 2
         for choice in answer["choices"]:
-            assert choice["logprobs"]
-            assert asking.text_of(choice).startswith(choice["logprobs"][0]["token"].strip())
+            said = "".join(each["token"] for each in choice["logprobs"])
+            assert said == asking.text_of(choice)
     assert "logprobs" not in (await native(engine, **SAMPLES))["choices"][0]
+
+
+async def test_log_probabilities_of_beams_are_refused(engine: VLLMEngine) -> None:
+    error = await native(engine, **BEAMS, logprobs=1)
+    assert (error["code"], error["param"]) == (400, "sampling_params.logprobs")
+
+
+async def test_the_capacity_is_what_the_cache_holds(engine: VLLMEngine) -> None:
+    """As vLLM counts it, for requests of MAX_MODEL_LEN."""
+    config = engine._llm.vllm_config
+    cache = config.cache_config
+    tokens = cache.num_gpu_blocks * cache.block_size
+    most = config.scheduler_config.max_num_seqs
+    assert engine.capacity == min(most, tokens // config.model_config.max_model_len)
+    assert engine.capacity > 1
 
 
 async def test_more_log_probabilities_than_the_worker_allows_are_refused(

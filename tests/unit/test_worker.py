@@ -145,7 +145,7 @@ async def test_time_in_which_the_whole_worker_is_frozen_is_no_stall(
     """RunPod freezes an idle worker's processes and thaws them later; the clock goes on."""
     engine = FakeEngine(words("a"), pause=2.5)
     engine.silence = 0.5
-    worker = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "2"}), engine)
+    worker = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "1"}), engine)
     job = asyncio.create_task(outputs(worker, {"prompt": "x"}))
     ending = asyncio.create_task(worker.wait_for_end())
     await asyncio.sleep(1.2)  # a ping has begun

@@ -1,22 +1,59 @@
-"""A model that is in Hugging Face's cache is loaded from there, without a question to the Hub.
+"""A model that is in Hugging Face's cache is loaded from there, without asking the Hub.
 
-A worker then starts whatever the Hub does, and all workers that share a cache serve one commit.
+So a worker starts even when the Hub is down, and all workers that share a cache serve one commit.
 """
 
+import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-from vllm_worker.configuration.settings import Settings
+from vllm_worker.configuration.model_files import INDEX, wanted_weights, weights_of
+from vllm_worker.configuration.settings import DEMO_MODEL, Settings, is_true
 from vllm_worker.configuration.sources import Sources, Value
 from vllm_worker.configuration.volume import Volume
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 _PART = re.compile(r"(?P<name>.+)-\d+-of-(?P<of>\d+)\.\w+")
 _TOKENIZER = re.compile(r"(tokenizer|vocab|tekken|merges|spiece).*|.+\.(model|tiktoken)")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Snapshot(NamedTuple):
+    """A commit's folder, and the names of the files that are there: not those of links to a
+    download that was cut off.
+    """
+
+    folder: Path
+    names: set[str]
+
+    @property
+    def has_tokenizer(self) -> bool:
+        return any(map(_TOKENIZER.fullmatch, self.names))
+
+    def is_whole(self, load_format: str) -> bool:
+        """Whether everything is there that vLLM loads, as far as the index of the weights or the
+        names of their parts ("model-00001-of-00004") say.
+        """
+        if "config.json" not in self.names:
+            return False
+        if load_format == "mistral":
+            return any(name.startswith("consolidated") for name in self.names)
+        if index := self._index():
+            return weights_of(dict.fromkeys(self.names, 1), index) > 0
+        wanted = wanted_weights(self.names)
+        parts = [match for match in map(_PART.fullmatch, wanted) if match]
+        found = Counter((match["name"], match["of"]) for match in parts)
+        return bool(wanted) and all(count == int(of) for (_, of), count in found.items())
+
+    def _index(self) -> Mapping[str, object]:
+        with suppress(OSError, ValueError):
+            content = json.loads((self.folder / INDEX).read_text())
+            return content if isinstance(content, dict) else {}
+        return {}
 
 
 def find_model(
@@ -27,98 +64,90 @@ def find_model(
     RunPod's own cache may have lower-cased the name, which huggingface_hub would not find.
     """
     name = settings.model_name
-    if "/" not in name or Path(name).is_dir():
+    if name == DEMO_MODEL or Path(name).is_dir():
         return settings.model
-    own_tokenizer = {"TOKENIZER_NAME", "SKIP_TOKENIZER_INIT"} & sources.values.keys()
-    for snapshot in _snapshots(name, sources, "MODEL_REVISION", environ, volume):
-        names = _files(snapshot)
-        if _is_whole(names) and (own_tokenizer or any(map(_TOKENIZER.fullmatch, names))):
-            return str(snapshot)
+    given = {name: value.text for name, value in sources.values.items()}
+    needs_tokenizer = "TOKENIZER_NAME" not in given
+    if is_true(given.get("SKIP_TOKENIZER_INIT", "")):
+        needs_tokenizer = False
+    for snapshot in _snapshots(name, given.get("MODEL_REVISION"), _hubs(sources, environ, volume)):
+        whole = snapshot.is_whole(given.get("LOAD_FORMAT", "auto"))
+        if whole and (snapshot.has_tokenizer or not needs_tokenizer):
+            return str(snapshot.folder)
     return name
 
 
 def find_tokenizer(sources: Sources, environ: Mapping[str, str], volume: Volume) -> None:
     """Replace TOKENIZER_NAME by its folder in a cache."""
     value = sources.values.get("TOKENIZER_NAME")
-    if not value or "/" not in value.text or Path(value.text).is_dir():
+    if not value or Path(value.text).is_dir():
         return
-    for snapshot in _snapshots(value.text, sources, "TOKENIZER_REVISION", environ, volume):
-        if any(map(_TOKENIZER.fullmatch, _files(snapshot))):
-            sources.values["TOKENIZER_NAME"] = Value(str(snapshot), value.origin)
+    revision = sources.values.get("TOKENIZER_REVISION")
+    hubs = _hubs(sources, environ, volume)
+    for snapshot in _snapshots(value.text, revision and revision.text, hubs):
+        if snapshot.has_tokenizer:
+            sources.values["TOKENIZER_NAME"] = Value(str(snapshot.folder), value.origin)
             return
 
 
 def cache_note(settings: Settings, sources: Sources, model: str) -> Iterator[str]:
     """A line where somebody may expect a newer commit than the one in the cache."""
-    if model != settings.model and "MODEL_REVISION" not in sources.values:
-        commit = Path(model).name
+    revision = sources.values.get("MODEL_REVISION")
+    if model != settings.model and not (revision and _COMMIT.fullmatch(revision.text)):
         yield (
-            f"{settings.model_name} is read from Hugging Face's cache, commit {commit[:7]}: "
-            "the Hub is not asked for a newer one. MODEL_REVISION names another."
+            f"{settings.model_name} is read from Hugging Face's cache, commit "
+            f"{Path(model).name[:7]}. The Hub is not asked for a newer one: to serve another "
+            "commit, set MODEL_REVISION to it."
         )
 
 
-def _snapshots(
-    name: str, sources: Sources, variable: str, environ: Mapping[str, str], volume: Volume
-) -> Iterator[Path]:
-    """Where the files of this repository may be, at the revision that a variable names."""
-    value = sources.values.get(variable)
-    revision = value.text if value else "main"
-    for hub in _hubs(environ, volume):
-        with suppress(OSError):  # a home that belongs to somebody else
-            repository = _any_case(hub / f"models--{name.replace('/', '--')}")
-            yield from _at_revision(repository, revision)
-
-
-def _hubs(environ: Mapping[str, str], volume: Volume) -> Iterator[Path]:
-    """The folder with the libraries' repositories, then the volume's if it is another."""
-    caches = environ.get("XDG_CACHE_HOME") or "~/.cache"
+def _hubs(sources: Sources, environ: Mapping[str, str], volume: Volume) -> list[Path]:
+    """The folders that have repositories: those of the libraries, and the volume's."""
+    set_there = {**sources.library_env, **environ}
+    caches = set_there.get("XDG_CACHE_HOME") or "~/.cache"
     default = volume.hub.parent if volume.writable else f"{caches}/huggingface"
-    home = environ.get("HF_HOME") or default
-    hub = environ.get("HF_HUB_CACHE") or f"{home}/hub"
-    own = Path(os.path.expanduser(hub))  # noqa: PTH111 (never raises)
-    yield own
-    if volume.there and volume.hub != own:
-        yield volume.hub
+    home = set_there.get("HF_HOME") or default
+    variables = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE")
+    own = next((set_there[name] for name in variables if set_there.get(name)), f"{home}/hub")
+    download = sources.values.get("DOWNLOAD_DIR")
+    folders = [download.text] if download else []
+    folders += [own, str(volume.hub)] if volume.there else [own]
+    # os.path's never raises.
+    return [Path(os.path.expanduser(folder)) for folder in dict.fromkeys(folders)]  # noqa: PTH111
 
 
-def _any_case(repository: Path) -> Path:
-    """The folder of this name; else one whose name differs in case alone."""
-    if repository.exists() or not repository.parent.is_dir():
-        return repository
-    alike = (
-        path
-        for path in repository.parent.iterdir()
-        if path.name.lower() == repository.name.lower() and (path / "snapshots").is_dir()
-    )
-    return next(alike, repository)
+def _snapshots(name: str, revision: str | None, hubs: list[Path]) -> Iterator[Snapshot]:
+    """Where the files of this repository are at a branch, tag or commit; the best first."""
+    for hub in hubs:
+        # A home that belongs to somebody else, or a disk in trouble.
+        with suppress(OSError, ValueError):
+            for repository in _any_case(hub / f"models--{name.replace('/', '--')}"):
+                for folder in _at_revision(repository, revision or "main"):
+                    there = {path.name for path in folder.iterdir() if path.exists()}
+                    yield Snapshot(folder, there)
+
+
+def _any_case(repository: Path) -> Iterator[Path]:
+    """The folder of this name, then those whose names differ in case alone."""
+    if repository.is_dir():
+        yield repository
+    if repository.parent.is_dir():
+        for path in repository.parent.iterdir():
+            if path.name.lower() == repository.name.lower() and path != repository:
+                yield path
 
 
 def _at_revision(repository: Path, revision: str) -> Iterator[Path]:
-    """The files of a branch, tag or commit; for the default branch those of every commit, newest
-    first, after the one that is noted for it.
+    """The files of a branch, tag or commit; for the default branch also those of commits that no
+    name is noted for, newest first.
     """
-    ref = repository / "refs" / revision
-    noted = repository / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
+    refs = {str(ref.relative_to(repository / "refs")): ref.read_text().strip()
+            for ref in (repository / "refs").rglob("*") if ref.is_file()}  # fmt: skip
+    snapshots = repository / "snapshots"
+    noted = snapshots / refs.get(revision, revision)
     if noted.is_dir():
         yield noted
     if revision == "main":
-        others = [path for path in noted.parent.glob("*") if path.is_dir() and path != noted]
+        named = {noted.name, *refs.values()}
+        others = [path for path in snapshots.glob("*") if path.is_dir() and path.name not in named]
         yield from sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
-
-
-def _files(snapshot: Path) -> set[str]:
-    """Names of files that are there, which a link to a download that was cut off is not."""
-    return {path.name for path in snapshot.iterdir() if path.exists()}
-
-
-def _is_whole(names: Collection[str]) -> bool:
-    """Whether all weights are there, as far as their names say ("model-00001-of-00004")."""
-    weights = {name for name in names if name.endswith(_WEIGHTS)}
-    parts = [match for match in map(_PART.fullmatch, weights) if match]
-    found = Counter((match["name"], match["of"]) for match in parts)
-    return (
-        "config.json" in names
-        and bool(weights)
-        and all(count == int(of) for (_, of), count in found.items())
-    )

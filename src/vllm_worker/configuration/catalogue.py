@@ -21,6 +21,9 @@ from pydantic import SecretStr
 
 from vllm_worker.configuration.settings import Settings
 
+_NUMBER_OR_AUTO = {"MAX_CONCURRENCY"}
+"""Numbers of ours for which auto is no other way to say "not set"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -79,6 +82,13 @@ def vllm_version() -> str:
     return ""
 
 
+def is_installed(distribution: str) -> bool:
+    """Whether there is a distribution of this name."""
+    with suppress(metadata.PackageNotFoundError):
+        return bool(metadata.distribution(distribution))
+    return False
+
+
 @cache
 def vllm_folder() -> Path:
     """Where the installed vLLM has its modules; nowhere if there is none."""
@@ -109,7 +119,7 @@ def not_offered() -> Mapping[str, str]:
 
 def _variable(name: str, description: str, category: str) -> Variable:
     if field := Settings.model_fields.get(name.lower()):
-        kind = _type_of(field.annotation)
+        kind = "text" if name in _NUMBER_OR_AUTO else _type_of(field.annotation)
         default = "" if field.default is None else _as_text(field.default)
         return Variable(
             name,

@@ -8,6 +8,7 @@ import jinja2
 
 from vllm_worker.configuration.catalogue import (
     catalogue,
+    is_installed,
     is_pictured,
     not_offered,
     option_of,
@@ -26,7 +27,7 @@ _OPEN = {"QUANTIZATION"}
 """Options whose choices a plugin of vLLM adds to, which are asked when the engine is built."""
 _GGUF = re.compile(r"(?i).+(\.gguf|-gguf|:i?q\d\w*)")
 """A file, a repository, or one with the kind of quantization behind it."""
-_GGUF_LOADER = "model_executor/model_loader/gguf_loader.py"
+_GGUF_PLUGIN = "vllm-gguf-plugin"
 _PLUGINS = {
     "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
     "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
@@ -93,8 +94,8 @@ def _line(name: str, value: Value, wrong: str) -> str:
 
 def _chat_template(text: str) -> str | None:
     if "{" not in text:
-        named = f"nor one of vLLM's: {_templates()}"
-        return None if is_file(text) else f"is neither a Jinja template nor a file, {named}"
+        named = f", nor one of vLLM's: {names}" if (names := _templates()) else ""
+        return None if is_file(text) else f"is neither a Jinja template nor a file{named}"
     try:
         # As transformers reads templates; `generation` is a tag of its own.
         jinja2.Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
@@ -132,10 +133,10 @@ def _command_line(text: str) -> str | None:
 
 
 def _model(text: str) -> str | None:
-    if _GGUF.fullmatch(text) and not (vllm_folder() / _GGUF_LOADER).is_file():
+    if _GGUF.fullmatch(text) and vllm_version() and not is_installed(_GGUF_PLUGIN):
         return (
-            f"vLLM {vllm_version()} does not load GGUF; name the repository that it was made from, "
-            "or one in AWQ, GPTQ or FP8"
+            f"vLLM loads GGUF only with {_GGUF_PLUGIN}, which is not installed; name the "
+            "repository that it was made from, or one in AWQ, GPTQ or FP8"
         )
     is_path = text.startswith(("/", "./", "../"))
     return "is not a folder" if is_path and not is_folder(text) else None

@@ -62,7 +62,8 @@ def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
         return []
     modules = sources.values.get("LORA_MODULES")
     slots = len(items(modules.text)) + 1 if modules else 1
-    if "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in sources.values:
+    later = sources.values.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING")
+    if later and is_true(later.text):
         slots += _LOADED_LATER
     notes = []
     for name in ("MAX_LORAS", "MAX_CPU_LORAS"):

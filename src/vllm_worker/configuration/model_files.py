@@ -8,9 +8,12 @@ from typing import Any
 
 from vllm_worker.errors import ConfigurationError
 
-_INDEX = "model.safetensors.index.json"
+INDEX = "model.safetensors.index.json"
 _WEIGHTS = (".safetensors", ".bin", ".pt")
 """Forms of weights, the preferred one first."""
+_TEXT = {".json", ".jinja", ".txt", ".model", ".tiktoken", ".py"}
+"""Configuration, tokenizers, templates and a model's own code."""
+_OTHER_FRAMEWORKS = {"original", "onnx", "openvino", "coreml", "metal", "gguf", "tf", "flax"}
 _NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state")
 
 
@@ -32,14 +35,14 @@ def read_model(model: str, revision: str | None) -> ModelFiles:
     folder = Path(model) if is_folder else _small_files(model, revision)
     if (config := _read(folder / "config.json")) is None:
         raise ConfigurationError([f"{model} has no config.json."])
-    index = _read(folder / _INDEX) or {}
+    index = _read(folder / INDEX) or {}
     there = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     if weights := weights_of(there, index):
         return ModelFiles(config, weights, "by the sizes of the files")
     if not is_folder and (weights := weights_of(_listed_files(model, revision), index)):
         return ModelFiles(config, weights, "by the sizes of the files on the Hub")
     if weights := int((index.get("metadata") or {}).get("total_size") or 0):
-        return ModelFiles(config, weights, f"by {_INDEX}")
+        return ModelFiles(config, weights, f"by {INDEX}")
     raise ConfigurationError([f"{model}: the size of its weights is not known: no safetensors."])
 
 
@@ -70,6 +73,16 @@ def wanted_weights(files: Collection[str]) -> list[str]:
     return []
 
 
+def wanted_files(files: list[str], weights: bool = True) -> list[str]:
+    """Of a repository's files, those that vLLM reads.
+
+    Weights in one form only, see `wanted_weights`.
+    """
+    paths = [path for path in map(PurePosixPath, files) if not _OTHER_FRAMEWORKS & {*path.parts}]
+    wanted = [str(path) for path in paths if path.suffix in _TEXT]
+    return wanted + (wanted_weights([str(path) for path in paths]) if weights else [])
+
+
 def _small_files(model: str, revision: str | None) -> Path:
     """The model's folder in the cache, with config.json and the index in it."""
     from huggingface_hub import snapshot_download  # a quarter of a second
@@ -77,7 +90,7 @@ def _small_files(model: str, revision: str | None) -> Path:
 
     disable_progress_bars()
     try:
-        wanted = ["config.json", _INDEX]
+        wanted = ["config.json", INDEX]
         return Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

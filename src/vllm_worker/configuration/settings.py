@@ -74,8 +74,10 @@ class Settings(BaseModel):
             return value
         if value.strip().lower() == "auto":
             return None
-        if not value.strip().isdecimal():
-            raise ValueError("must be a number of jobs, or auto")
+        try:
+            float(value)
+        except ValueError:
+            raise ValueError("must be a number of jobs, or auto") from None
         return value
 
     @field_validator(

@@ -91,12 +91,13 @@ def cache_folder(base_path: str) -> Path | None:
 
 def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str]:
     """A line where the volume is not what one may expect: what the worker does, what to change."""
-    if volume.writable or Path(settings.model).is_dir():
-        return  # in a folder of its own, nothing is downloaded
+    found = model != settings.model and not model.startswith(f"{volume.folder}/")
+    if volume.writable or Path(settings.model).is_dir() or found:
+        return  # nothing is downloaded
     where = f"BASE_PATH={volume.folder}"
     downloaded = "each worker downloads the model to its container"
     if volume.there and volume.problem:
-        found = model != settings.model
+        found = model.startswith(f"{volume.folder}/")
         happens = "the model is read from there" if found else downloaded
         yield (
             f"{where} {volume.problem}: {happens}, and compiled code is not saved. "

@@ -84,7 +84,7 @@ def repeats(pattern: str) -> int:
 
 
 def _bytes(part: Any) -> int:
-    """Of JSON as clients write it: as little as can be, and a text as it is."""
+    """Size as compact JSON; a string as it is."""
     if not isinstance(part, str):
         part = json.dumps(part, separators=(",", ":"), ensure_ascii=False)
     return len(part.encode("utf-8", "replace"))

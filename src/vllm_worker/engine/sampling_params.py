@@ -32,6 +32,9 @@ def sampling_params(job: NativeJob, decoding: DecodingParams) -> SamplingParams:
         # vLLM adds up log-probabilities only when it is asked for some.
         parameters |= {"n": decoding.best_of, "logprobs": parameters.get("logprobs") or 0}
     if decoding.use_beam_search:
+        if parameters.get("logprobs") is not None:
+            field = f"{SAMPLING_PREFIX}logprobs"
+            raise BadRequest(f"{field} cannot be combined with beam search.", field)
         parameters["temperature"] = 1  # at 0 vLLM refuses several choices, which would be the same
     text = json_text(parameters, SAMPLING_PREFIX)
     try:

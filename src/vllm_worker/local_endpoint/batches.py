@@ -1,6 +1,6 @@
 """Batches: many jobs under one id, which wait until the batch is finalized.
 
-RunPod's batch API, by its documentation. A batch keeps its results as long as the endpoint runs.
+RunPod's batch API, by its documentation. A batch is forgotten after two days.
 """
 
 import time
@@ -45,7 +45,7 @@ class Batch:
         self.inputs |= {f"req_{uuid.uuid4()}": job_input for job_input in inputs}
 
     def summary(self) -> dict[str, Any]:
-        """The batch as clients see it; requests that were cancelled are none of the counts."""
+        """The batch as clients see it; cancelled requests count in the total only."""
         states = [job.status for job in self.jobs.values()]
         failed = states.count(Status.FAILED) + states.count(Status.TIMED_OUT)
         summary: dict[str, Any] = {
@@ -100,6 +100,7 @@ class Batches:
         batch = Batch(f"batch_{uuid.uuid4()}", endpoint, _name(name), round(time.time() * 1000))
         batch.add(inputs)
         self._batches[batch.id] = batch
+        self._queue.later(2 * self._policy.ttl_s, self._batches.pop, batch.id, None)
         return json_response({"id": batch.id, "status": batch.status})
 
     async def list(self, request: Request) -> Response:
@@ -113,15 +114,17 @@ class Batches:
 
     async def update(self, request: Request) -> Response:
         """Change the name."""
-        batch = self._batch(request)
         content = await self._content(request)
-        batch.name = _name(content.get("name") if isinstance(content, dict) else content)
+        batch = self._batch(request)
+        if isinstance(content, dict) and "name" in content:
+            batch.name = _name(content["name"])
         return json_response(batch.summary())
 
     async def append(self, request: Request) -> Response:
         """More requests for a draft."""
+        inputs = _inputs(await self._content(request))
         batch = self._draft(request)
-        batch.add(_inputs(await self._content(request)))
+        batch.add(inputs)
         return json_response(batch.summary())
 
     async def requests(self, request: Request) -> Response:
@@ -179,7 +182,9 @@ class Batches:
     def _draft(self, request: Request) -> Batch:
         batch = self._batch(request)
         if batch.status is not BatchStatus.DRAFT:
-            raise RequestError(409, f"the batch is no draft any more; it is {batch.status}")
+            raise RequestError(
+                409, f"only a DRAFT batch can be changed; this one is {batch.status}"
+            )
         return batch
 
 

@@ -61,7 +61,7 @@ class ClientSide:
         return json_response(job.view())
 
     async def status(self, request: Request) -> Response:
-        """The job as it is now; it is kept for another `ttl` ms when the query says so."""
+        """The job as it is now; with `ttl` in the query it is kept for that many ms at most."""
         job = self._job(request)
         if (ttl_ms := query_number(request, "ttl")) is not None:
             self._queue.expire_in(job, ttl_ms / 1000)
@@ -105,7 +105,7 @@ class ClientSide:
         if not isinstance(content, dict) or "input" not in content:
             raise RequestError(400, 'the body must be a JSON object with an "input"')
         terms = self._terms(content, retention_s)
-        if ttl_ms := query_number(request, "ttl"):
+        if (ttl_ms := query_number(request, "ttl")) is not None:
             terms = replace(terms, ttl_s=ttl_ms / 1000)
         return self._queue.submit(content["input"], terms, prefix)
 

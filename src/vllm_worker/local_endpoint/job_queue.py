@@ -71,6 +71,10 @@ class JobQueue:
         self._enqueue(job)
         return job
 
+    def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
+        """Call something by the queue's clock."""
+        self._clock.call_later(seconds, call, *arguments)
+
     def find(self, job_id: str) -> Job:
         """The job with this id. Raises RequestError (404) when unknown or expired."""
         job = self._jobs.get(job_id)
@@ -148,7 +152,8 @@ class JobQueue:
         """Keep an output for the clients; without effect when the worker does not hold the job."""
         if job := self._held(worker_id, job_id):
             job.begun = True
-            job.chunks.append(chunk)
+            if not job.batch_id:  # nobody streams it, and its result has them all
+                job.chunks.append(chunk)
             job.notify()
 
     def finish(self, worker_id: str, job_id: str, output: Any, error: Any) -> None:
@@ -233,7 +238,7 @@ class JobQueue:
             worker.stop(job.id)
 
     def _set_timer(self, job: Job) -> None:
-        """Have time do the next thing that it does to a job in this state."""
+        """Start the timer for the job's next deadline."""
         if job.timer is not None:
             job.timer.cancel()
         policy = job.policy

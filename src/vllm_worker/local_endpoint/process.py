@@ -102,7 +102,8 @@ def worker_environment(
     """The variables with which the RunPod SDK takes its jobs from an endpoint at `base_url`.
 
     Their form is the platform's: the SDK fills in `$ID` and `$RUNPOD_POD_ID` and appends
-    `&name=value`, hence the query. With RUNPOD_ENDPOINT_ID it logs JSON.
+    `&name=value`, hence the query. With RUNPOD_ENDPOINT_ID it logs JSON,
+    as on the platform.
     """
     base = f"{base_url}/v2/{endpoint_id}"
     return {

@@ -1,6 +1,7 @@
 """A model that is in Hugging Face's cache."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -93,6 +94,69 @@ def test_a_tokenizer_of_its_own_is_found_there_too(tmp_path: Path) -> None:
     assert elsewhere.values["TOKENIZER_NAME"].text == "org/others"
 
 
+@pytest.mark.parametrize(
+    ("files", "whole"),
+    [
+        # gpt-oss counts its parts from 0.
+        (["model-00000-of-00002.safetensors", "model-00001-of-00002.safetensors",
+          "model-00002-of-00002.safetensors"], True),
+        (["model-00000-of-00002.safetensors", "model-00001-of-00002.safetensors"], False),
+    ],
+)  # fmt: skip
+def test_the_index_says_what_belongs_to_a_model(
+    tmp_path: Path, files: list[str], whole: bool
+) -> None:
+    snapshot = put_model(tmp_path, weights=files[0])
+    names = [f"model-0000{n}-of-00002.safetensors" for n in range(3)]
+    index = {"weight_map": {f"layer{n}": name for n, name in enumerate(names)}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    for file in files[1:]:
+        (snapshot / file).touch()
+    assert load(BASE_PATH=str(tmp_path)).model == (str(snapshot) if whole else "org/model")
+
+
+@pytest.mark.parametrize("extra", ["training_args.bin", "optimizer.pt"])
+def test_files_that_are_no_weights_make_no_model(tmp_path: Path, extra: str) -> None:
+    snapshot = put_model(tmp_path, weights=extra)
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+    (snapshot / "model.safetensors").touch()
+    assert load(BASE_PATH=str(tmp_path)).model == str(snapshot)
+
+
+def test_another_format_needs_its_own_weights(tmp_path: Path) -> None:
+    snapshot = put_model(tmp_path)
+    mistral = {"BASE_PATH": str(tmp_path), "LOAD_FORMAT": "mistral"}
+    assert load(**mistral).model == "org/model"
+    (snapshot / "consolidated.safetensors").touch()
+    assert load(**mistral).model == str(snapshot)
+
+
+def test_a_branch_is_not_taken_for_the_default_one(tmp_path: Path) -> None:
+    beta = put_model(tmp_path, commit="bbb")
+    (beta.parents[1] / "refs").mkdir()
+    (beta.parents[1] / "refs/beta").write_text("bbb")
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+    assert load(BASE_PATH=str(tmp_path), MODEL_REVISION="beta").model == str(beta)
+
+
+@pytest.mark.parametrize("method", ["iterdir", "read_text", "glob"])
+def test_a_disk_in_trouble_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    snapshot = put_model(tmp_path)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("abc")
+    working = getattr(Path, method)
+
+    def fail(self: Path, *arguments: object) -> object:
+        if "models--" in str(self):
+            raise OSError(errno.EIO, "Input/output error")
+        return working(self, *arguments)
+
+    monkeypatch.setattr(Path, method, fail)
+    assert load(BASE_PATH=str(tmp_path)).model in ("org/model", str(snapshot))
+
+
 def test_a_newer_commit_that_is_not_there_whole_waits(tmp_path: Path) -> None:
     whole = put_model(tmp_path, commit="aaa")
     part = put_model(tmp_path, commit="bbb", weights="model-00001-of-00002.safetensors")
@@ -106,7 +170,9 @@ def test_who_may_expect_a_newer_commit_is_told(tmp_path: Path) -> None:
     put_model(tmp_path, commit="0123456789abcdef")
     (note,) = load(BASE_PATH=str(tmp_path)).notes
     assert "org/model is read from Hugging Face's cache, commit 0123456" in note
-    assert load(BASE_PATH=str(tmp_path), MODEL_REVISION="0123456789abcdef").notes == ()
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    put_model(tmp_path, commit=commit)
+    assert load(BASE_PATH=str(tmp_path), MODEL_REVISION=commit).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -128,10 +194,14 @@ def test_the_folder_of_the_libraries_is_looked_into_too(
 
 
 def test_a_home_that_is_somebody_elses_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(repository: Path) -> Path:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    working = Path.is_dir
 
-    monkeypatch.setattr("vllm_worker.configuration.cached_model._any_case", refuse)
+    def refuse(self: Path) -> bool:
+        if "huggingface" in str(self):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return working(self)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
     assert load().model == "org/model"
 
 
@@ -140,3 +210,5 @@ def test_with_a_tokenizer_of_its_own_a_model_needs_none(tmp_path: Path) -> None:
     (snapshot / "tokenizer.json").unlink()
     assert load(BASE_PATH=str(tmp_path)).model == "org/model"
     assert load(BASE_PATH=str(tmp_path), TOKENIZER_NAME="org/words").model == str(snapshot)
+    for text, found in (("1", str(snapshot)), ("0", "org/model")):
+        assert load(BASE_PATH=str(tmp_path), SKIP_TOKENIZER_INIT=text).model == found

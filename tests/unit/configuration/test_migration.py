@@ -189,4 +189,19 @@ def test_one_of_vllms_chat_templates_by_name(name: str) -> None:
 def test_gguf_is_answered_with_what_to_use(name: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         load_configuration({"MODEL_NAME": name})
-    assert "does not load GGUF; name the repository that it was made from" in str(raised.value)
+    assert "only with vllm-gguf-plugin, which is not installed; name the repository" in str(
+        raised.value
+    )
+
+
+def test_gguf_is_left_to_vllms_plugin_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = "vllm_worker.configuration.checks.is_installed"
+    monkeypatch.setattr(installed, lambda name: name == "vllm-gguf-plugin")
+    assert load_configuration({"MODEL_NAME": "org/m-GGUF:Q4_K_M"}).model == "org/m-GGUF:Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("text", "jobs"), [("auto", None), ("AUTO", None), ("300.0", 300), ("", 300)]
+)
+def test_auto_is_a_number_of_jobs_at_a_time(text: str, jobs: int | None) -> None:
+    assert load_configuration({"MAX_CONCURRENCY": text}).settings.max_concurrency == jobs

@@ -1,11 +1,12 @@
 """RunPod's batch API, by its documentation."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.endpoint_fakes import FakeWorker
+from tests.support.endpoint_fakes import FakeWorker, ManualClock
 
 REQUESTS = [{"input": {"prompt": "a"}}, {"input": {"prompt": "b"}}, {"input": {"prompt": "c"}}]
 
@@ -100,3 +101,34 @@ async def test_what_is_no_batch_is_refused(http_client: httpx.AsyncClient, conte
     answer = await http_client.post("batch", json=content)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert (await http_client.get("batch/batch_1")).status_code == 404
+
+
+async def test_requests_that_come_while_a_batch_is_finalized_are_refused(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    batch_id = await create(http_client)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b'[{"input": '
+        await http_client.post(f"batch/{batch_id}/finalize")
+        yield b"{}}]"
+
+    answer = await http_client.post(f"batch/{batch_id}/requests", content=slowly())
+    assert answer.status_code == 409
+    assert (await counts(http_client, batch_id))[0] == 3
+
+
+async def test_a_batch_is_forgotten_at_last(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, clock: ManualClock
+) -> None:
+    batch_id = await create(http_client)
+    await http_client.post(f"batch/{batch_id}/finalize")
+    for job in await fake_worker.take():
+        await fake_worker.stream(job["id"], "text")
+        await fake_worker.done(job["id"], output=["text"])
+    clock.advance(3600)
+    page = (await http_client.get(f"batch/{batch_id}/requests")).json()
+    assert [each["output"] for each in page["requests"]] == [["text"]] * 3
+    clock.advance(48 * 3600)
+    assert (await http_client.get(f"batch/{batch_id}")).status_code == 404
+    assert clock.timers == []

@@ -45,11 +45,25 @@ def test_a_machine_that_fails_a_check_does_not_start() -> None:
         require()
 
 
+def test_a_wrong_variable_of_the_checks_is_no_fault_of_the_machine(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    os.environ["RUNPOD_MIN_MEMORY_GB"] = "much"
+    with (
+        fitness_checks(on_runpod=True) as require,
+        pytest.raises(StartFailure, match="the process of the fitness checks"),
+    ):
+        require()
+    said = capfd.readouterr().err
+    assert "a variable of the fitness checks is wrong" in said
+    assert "Traceback" not in said
+
+
 def test_checks_that_hang_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     processes: list[subprocess.Popen[bytes]] = []
 
     def sleep() -> Any:
-        processes.append(subprocess.Popen(["sleep", "60"]))
+        processes.append(subprocess.Popen(["sleep", "60"], start_new_session=True))
         return processes[-1]
 
     monkeypatch.setattr(fitness, "_start", sleep)
