@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
+from vllm import envs
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
-from vllm.envs import VLLM_LOG_STATS_INTERVAL
 from vllm.lora.request import LoRARequest
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.exceptions import EngineDeadError
@@ -142,7 +142,7 @@ class VLLMEngine:
     async def _log_stats(self) -> None:
         """vLLM's lines of throughput and use of the KV cache, which `vllm serve` asks for."""
         while True:
-            await asyncio.sleep(VLLM_LOG_STATS_INTERVAL)
+            await asyncio.sleep(envs.VLLM_LOG_STATS_INTERVAL)
             await self._llm.do_log_stats()
 
     async def _warm_up(self, tasks: Any) -> None:

@@ -13,11 +13,12 @@ logger = logging.getLogger(__name__)
 
 SAMPLING_PARAMETERS = frozenset({
     "allowed_token_ids", "bad_words", "best_of", "early_stopping", "frequency_penalty",
-    "ignore_eos", "include_stop_str_in_output", "length_penalty", "logit_bias", "max_tokens",
-    "min_p", "min_tokens", "n", "presence_penalty", "repetition_detection", "repetition_penalty",
-    "routed_experts_prompt_start", "seed", "skip_reading_prefix_cache", "skip_special_tokens",
-    "spaces_between_special_tokens", "stop", "stop_token_ids", "structured_outputs", "temperature",
-    "thinking_token_budget", "top_k", "top_p", "use_beam_search", "watermarking",
+    "ignore_eos", "include_stop_str_in_output", "length_penalty", "logit_bias", "logprobs",
+    "max_tokens", "min_p", "min_tokens", "n", "presence_penalty", "repetition_detection",
+    "repetition_penalty", "routed_experts_prompt_start", "seed", "skip_reading_prefix_cache",
+    "skip_special_tokens", "spaces_between_special_tokens", "stop", "stop_token_ids",
+    "structured_outputs", "temperature", "thinking_token_budget", "top_k", "top_p",
+    "use_beam_search", "watermarking",
 })  # fmt: skip
 """Those of the pinned vLLM, which a job may give beside `sampling_params`, too."""
 

@@ -24,6 +24,7 @@ from vllm_worker.routes.allowlist import OpenRoute
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 _RESPONSES = "/v1/responses"
+_TEXT_PARTS = ("input_text", "output_text", "text")
 _AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _PER_TOKEN = ("logprobs", "top_logprobs", "prompt_logprobs", "return_token_ids", "stream_interval")
 _STRUCTURED = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
@@ -70,8 +71,21 @@ def _current(route: OpenRoute, body: dict[str, Any]) -> dict[str, Any]:
         body = body | {"messages": _messages(body["messages"])}
     if route == _RESPONSES:
         # OpenAI takes null for the default. So does vLLM, but fails when its answer repeats it.
-        return {name: value for name, value in body.items() if value is not None}
+        body = {name: value for name, value in body.items() if value is not None}
+        if isinstance(body.get("input"), list):
+            body["input"] = [_with_text_output(item) for item in body["input"]]
     return body
+
+
+def _with_text_output(item: Any) -> Any:
+    """The result of a tool as one text: vLLM fails on a list of parts in an item with a status."""
+    output = item.get("output") if isinstance(item, dict) else None
+    if not isinstance(output, list) or not all(isinstance(part, dict) for part in output):
+        return item
+    texts = [part.get("text") for part in output if part.get("type") in _TEXT_PARTS]
+    if len(texts) < len(output) or not all(isinstance(text, str) for text in texts):
+        return item
+    return item | {"output": "\n".join(map(str, texts))}
 
 
 def _messages(value: Any) -> list[Any]:
