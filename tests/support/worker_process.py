@@ -24,7 +24,12 @@ ENVIRONMENT = {
     # The SDK's fitness checks run as on RunPod, on a machine of any size and without the Internet.
     "RUNPOD_MIN_MEMORY_GB": "1",
     "RUNPOD_MIN_DISK_PERCENT": "0",
-    "PYTHONPATH": str(ROOT / "tests" / "support" / "reachable"),
+    "PYTHONPATH": os.pathsep.join(
+        [
+            str(ROOT / "tests" / "support" / "reachable"),
+            *filter(None, [os.environ.get("PYTHONPATH")]),
+        ]
+    ),
 }
 
 
