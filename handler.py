@@ -35,8 +35,7 @@ def main() -> None:
     settings = configuration.settings
     for note in configuration.notes:
         logger.warning("%s", note)
-    for name, value in configuration.library_env.items():
-        os.environ.setdefault(name, value)
+    configuration.export(os.environ)
     if settings.vllm_allow_runtime_lora_updating:
         os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
     cache = configuration.compile_cache and CompileCache(configuration.compile_cache)

@@ -38,8 +38,7 @@ def _weigh(size: float, as_json: bool) -> int:
     # As on a machine with a GPU, whose defaults are others than those without.
     gpu = {} if count_gpus(os.environ) else {"CUDA_VISIBLE_DEVICES": "0"}
     configuration = load_configuration(os.environ | gpu)
-    for name, value in configuration.library_env.items():
-        os.environ.setdefault(name, value)  # huggingface_hub reads them when it is imported
+    configuration.export(os.environ)  # huggingface_hub reads it when it is imported
     _say_notes(configuration)
     print(report(configuration, [size] if size else RUNPOD_SIZES, as_json))
     return 0

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from vllm_worker.configuration.model_files import INDEX, wanted_weights, weights_of
 from vllm_worker.configuration.settings import DEMO_MODEL, Settings, is_true
 from vllm_worker.configuration.sources import Sources, Value
+from vllm_worker.configuration.values import is_folder
 from vllm_worker.configuration.volume import Volume
 
 _PART = re.compile(r"(?P<name>.+)-\d+-of-(?P<of>\d+)\.\w+")
@@ -38,22 +39,25 @@ class Snapshot(NamedTuple):
         """Whether everything is there that vLLM loads, as far as the index of the weights or the
         names of their parts ("model-00001-of-00004") say.
         """
-        if "config.json" not in self.names:
-            return False
+        names = self.names
         if load_format == "mistral":
-            return any(name.startswith("consolidated") for name in self.names)
-        if index := self._index():
-            return weights_of(dict.fromkeys(self.names, 1), index) > 0
-        wanted = wanted_weights(self.names)
+            names = {name for name in names if not name.startswith("model")}
+        if not names & {"config.json", "params.json"}:
+            return False
+        if INDEX in names:
+            return self._has_all_of_index()
+        wanted = wanted_weights(names)
         parts = [match for match in map(_PART.fullmatch, wanted) if match]
         found = Counter((match["name"], match["of"]) for match in parts)
         return bool(wanted) and all(count == int(of) for (_, of), count in found.items())
 
-    def _index(self) -> Mapping[str, object]:
-        with suppress(OSError, ValueError):
-            content = json.loads((self.folder / INDEX).read_text())
-            return content if isinstance(content, dict) else {}
-        return {}
+    def _has_all_of_index(self) -> bool:
+        """False for an index that cannot be read: vLLM could not either."""
+        try:
+            index = json.loads((self.folder / INDEX).read_text())
+            return weights_of(dict.fromkeys(self.names, 1), index) > 0
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return False
 
 
 def find_model(
@@ -64,7 +68,7 @@ def find_model(
     RunPod's own cache may have lower-cased the name, which huggingface_hub would not find.
     """
     name = settings.model_name
-    if name == DEMO_MODEL or Path(name).is_dir():
+    if name == DEMO_MODEL or is_folder(name):
         return settings.model
     given = {name: value.text for name, value in sources.values.items()}
     needs_tokenizer = "TOKENIZER_NAME" not in given
@@ -80,7 +84,7 @@ def find_model(
 def find_tokenizer(sources: Sources, environ: Mapping[str, str], volume: Volume) -> None:
     """Replace TOKENIZER_NAME by its folder in a cache."""
     value = sources.values.get("TOKENIZER_NAME")
-    if not value or Path(value.text).is_dir():
+    if not value or is_folder(value.text):
         return
     revision = sources.values.get("TOKENIZER_REVISION")
     hubs = _hubs(sources, environ, volume)

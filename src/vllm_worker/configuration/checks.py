@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jinja2
 
@@ -25,7 +25,10 @@ Values = Mapping[str, Value]
 
 _OPEN = {"QUANTIZATION"}
 """Options whose choices a plugin of vLLM adds to, which are asked when the engine is built."""
-_GGUF = re.compile(r"(?i).+(\.gguf|-gguf|:i?q\d\w*)")
+_REPOSITORY = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?(:[\w-]+)?", re.ASCII)
+"""With the kind of quantization behind it, as GGUF's plugin reads it."""
+_OBJECT_STORE = re.compile(r"(?!https?:)[a-z0-9]+://")
+_GGUF = re.compile(r"(?i).+(\.gguf|-gguf|:[\w-]+)")
 """A file, a repository, or one with the kind of quantization behind it."""
 _GGUF_PLUGIN = "vllm-gguf-plugin"
 _PLUGINS = {
@@ -119,9 +122,13 @@ def _file(text: str) -> str | None:
 
 def _command_line(text: str) -> str | None:
     try:
-        given = shlex.split(text)
+        return command_line_problem(shlex.split(text))
     except ValueError as error:
         return str(error)
+
+
+def command_line_problem(given: Sequence[str]) -> str | None:
+    """The first word of a command line that vLLM's parser would not take, by what is known here."""
     for word in given:
         flag = word.partition("=")[0].replace("_", "-")
         name = option_of(flag)
@@ -138,8 +145,12 @@ def _model(text: str) -> str | None:
             f"vLLM loads GGUF only with {_GGUF_PLUGIN}, which is not installed; name the "
             "repository that it was made from, or one in AWQ, GPTQ or FP8"
         )
-    is_path = text.startswith(("/", "./", "../"))
-    return "is not a folder" if is_path and not is_folder(text) else None
+    if is_folder(text) or _OBJECT_STORE.match(text):
+        return None
+    if text.startswith(("/", "./", "../", "~")):
+        return "is not a folder"
+    named = _REPOSITORY.fullmatch(text)
+    return None if named else "is neither a folder nor the name of a repository, such as org/model"
 
 
 def _share(text: str) -> str | None:
@@ -154,7 +165,7 @@ def _domains(text: str) -> str | None:
         names = items(text)
     except (ValueError, RecursionError):
         return None  # said already: not a list
-    wrong = [name for name in names if not isinstance(name, str) or "/" in name or ":" in name]
+    wrong = [n for n in names if not isinstance(n, str) or any(sign in n for sign in "/:*")]
     return f"must name hosts, such as example.com, not {wrong[0]!r}" if wrong else None
 
 

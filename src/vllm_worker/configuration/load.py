@@ -1,14 +1,18 @@
 """The configuration of a worker: read in one place, checked before anything heavy is imported."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from vllm_worker.configuration.adapters import find_adapter_problems
 from vllm_worker.configuration.cache_location import CacheLocation, cache_location
 from vllm_worker.configuration.cached_model import cache_note, find_model, find_tokenizer
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
-from vllm_worker.configuration.checks import find_misspelt, find_problems
+from vllm_worker.configuration.checks import (
+    command_line_problem,
+    find_misspelt,
+    find_problems,
+)
 from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
 from vllm_worker.configuration.migration import migrate
 from vllm_worker.configuration.settings import (
@@ -18,13 +22,21 @@ from vllm_worker.configuration.settings import (
     load_settings,
     names_in,
 )
-from vllm_worker.configuration.sources import ENVIRONMENT, Sources, Value, read_sources
+from vllm_worker.configuration.sources import (
+    ENVIRONMENT,
+    Sources,
+    Value,
+    read_sources,
+    unquoted,
+)
 from vllm_worker.configuration.values import as_words, is_unset
 from vllm_worker.configuration.volume import inspect, volume_notes
 from vllm_worker.errors import ConfigurationError
 
 __all__ = ["Configuration", "Value", "load_configuration"]
 
+
+_FOLDERS_OF_LIBRARIES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
 _SHORTEST_SECRET = 4
 """Characters. Of a shorter one, the lines would be full of stars."""
@@ -66,6 +78,20 @@ class Configuration:
         if extra := self.settings.vllm_extra_args:
             yield "VLLM_EXTRA_ARGS", shlex.split(extra)
 
+    def export(self, environ: MutableMapping[str, str]) -> None:
+        """Put into the environment of this process what the libraries below read there.
+
+        What is set there already stays, but for a token that was quoted or stands for none.
+        """
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", *_FOLDERS_OF_LIBRARIES):
+            text = unquoted(environ.get(name, ""))
+            if text.lower() in ("", "none", "null"):
+                environ.pop(name, None)
+            else:
+                environ[name] = text
+        for name, value in self.library_env.items():
+            environ.setdefault(name, value)
+
     def _served_model_names(self) -> list[str]:
         return ["--served-model-name", *self.settings.served_model_names]
 
@@ -89,6 +115,8 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     secrets = _secrets(sources, environ)
     notes = [_without(secrets, line) for line in notes]
     problems = sources.problems + find_problems(sources.values)
+    if sources.flags and (wrong := command_line_problem(sources.flags)):
+        problems.append(f"WORKER_CONFIG_FILE: extra_flags: {wrong}.")
     settings = None
     try:
         _trust_media_fields(sources)
@@ -136,6 +164,10 @@ def _trust_media_fields(sources: Sources) -> None:
     """Keep vLLM's TRUST_REQUEST_MM_KWARGS and the worker's TRUST_REQUEST_FIELDS in step."""
     opened = sources.values.get("TRUST_REQUEST_MM_KWARGS")
     fields = sources.values.get("TRUST_REQUEST_FIELDS", Value("", ENVIRONMENT))
+    try:
+        names_in(fields.text)
+    except ValueError:
+        return  # said by the settings
     if opened and is_true(opened.text):
         text = ",".join([*names_in(fields.text), *sorted(MEDIA_FIELDS)])
         sources.values["TRUST_REQUEST_FIELDS"] = Value(text, opened.origin)

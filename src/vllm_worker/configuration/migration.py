@@ -48,7 +48,6 @@ _TASKS: dict[str, dict[str, str]] = {
 
 _UNSET = ("", "none", "null", "auto")
 _PAIRS = re.compile(r"\w+=[0-9]{1,9}(\s*,\s*\w+=[0-9]{1,9})*")
-_ZERO = re.compile(r"[+-]?0+(\.0*)?")
 _LIFTED = {
     "--served-model-name": "OPENAI_SERVED_MODEL_NAME_OVERRIDE",
     "--chat-template": "CUSTOM_CHAT_TEMPLATE",
@@ -68,7 +67,6 @@ def migrate(sources: Sources, gpus: int) -> list[str]:
         *_task(sources),
         *_speculation(sources),
         *_media_limits(sources),
-        *_zeros(sources),
         *_other_case(sources),
         *_services(sources),
         *_no_adapters(sources),
@@ -82,7 +80,7 @@ def _named_template(sources: Sources) -> Iterator[str]:
     """One of vLLM's own chat templates by its name, such as chatml."""
     value = sources.values.get("CUSTOM_CHAT_TEMPLATE")
     if value and re.fullmatch(r"[\w-]+(\.jinja)?", value.text) and not is_file(value.text):
-        name = value.text.removeprefix("template_").removesuffix(".jinja")
+        name = value.text.lower().removeprefix("template_").removesuffix(".jinja")
         path = vllm_folder() / f"transformers_utils/chat_templates/template_{name}.jinja"
         if path.is_file():
             sources.values["CUSTOM_CHAT_TEMPLATE"] = Value(str(path), value.origin)
@@ -170,13 +168,6 @@ def _media_limits(sources: Sources) -> Iterator[str]:
         yield f"LIMIT_MM_PER_PROMPT={value.text} is read as {text}."
 
 
-def _zeros(sources: Sources) -> Iterator[str]:
-    for name in words()["zero"]["unset"]:
-        if (value := sources.values.get(name)) and _ZERO.fullmatch(value.text):
-            del sources.values[name]
-            yield f"{name}={value.text} counts as not set."
-
-
 def _other_case(sources: Sources) -> Iterator[str]:
     """A choice may be written in any case. A level that is none is another program's."""
     for name, value in list(sources.values.items()):
@@ -204,6 +195,9 @@ def _services(sources: Sources) -> Iterator[str]:
 
 def _no_adapters(sources: Sources) -> Iterator[str]:
     modules, enable = sources.values.get("LORA_MODULES"), sources.values.get("ENABLE_LORA")
+    later = sources.values.get("VLLM_ALLOW_RUNTIME_LORA_UPDATING")
+    if later and is_true(later.text) and enable and not is_true(enable.text):
+        yield f"VLLM_ALLOW_RUNTIME_LORA_UPDATING has no effect: ENABLE_LORA is {enable.text}."
     if not modules:
         return
     if modules.text.replace(" ", "") in ("[]", "{}"):

@@ -47,9 +47,9 @@ class Settings(BaseModel):
     default_batch_size_growth_factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3
     stream_max_delay_ms: Annotated[int, Field(ge=0)] = 500
     default_max_tokens: Size = 16
-    audio_max_bytes: Annotated[int, Field(ge=1)] = 25 * 1024**2
+    audio_max_bytes: Annotated[int, Field(ge=1, le=2**40)] = 25 * 1024**2
     audio_fetch_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30
-    max_output_bytes: Annotated[int, Field(ge=1)] = 20_000_000
+    max_output_bytes: Annotated[int, Field(ge=1, le=2**40)] = 20_000_000
     shutdown_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     structured_output_max_bytes: Size = Limits().size
     structured_output_max_repeats: Size = Limits().repeats
@@ -174,7 +174,7 @@ def names_in(text: str) -> list[str]:
     """Names between commas, or a JSON list, which is what a list in a YAML file becomes."""
     try:
         names = json.loads(text) if text.startswith("[") else text.split(",")
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"is not valid JSON: {error}") from None
     stripped = (str(name).strip() for name in names)
     return list(dict.fromkeys(name for name in stripped if name))

@@ -1,12 +1,17 @@
 """The configuration for people and programs."""
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from vllm_worker.configuration.catalogue import Variable, catalogue
 
 if TYPE_CHECKING:
     from vllm_worker.configuration import Configuration
+
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_KEY|CREDENTIAL")
+"""In the names of other programs' variables."""
 
 
 def effective(configuration: "Configuration", as_json: bool = False) -> str:
@@ -22,7 +27,7 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
     if configuration.file_flags:
         rows.append(("extra_flags", " ".join(configuration.file_flags), "WORKER_CONFIG_FILE"))
     rows += [
-        (name, text, "for libraries")
+        (name, "***" if _SECRET.search(name) else text, "for libraries")
         for name, text in configuration.library_env.items()
         if name not in catalogue()
     ]

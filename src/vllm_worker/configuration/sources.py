@@ -24,7 +24,7 @@ from vllm_worker.configuration.catalogue import (
     words,
 )
 from vllm_worker.configuration.settings import DEMO_MODEL
-from vllm_worker.configuration.values import as_text, is_file
+from vllm_worker.configuration.values import as_text, is_file, is_unset
 
 IMAGE_DEFAULTS = Path("/etc/vllm-worker/defaults.yaml")
 """Variables and their values that were fixed when the image was built."""
@@ -60,7 +60,22 @@ class Sources:
     def add(self, values: Mapping[str, Any], origin: str) -> None:
         """Values of a weaker source than all before it."""
         for name, value in values.items():
-            self.values.setdefault(name, Value(as_text(value).strip(), origin))
+            text = as_text(value).strip()
+            if not _counts_as_unset(name, text):
+                self.values.setdefault(name, Value(text, origin))
+            elif _ZERO.fullmatch(text):
+                self.notes.append(f"{name}={text} counts as not set.")
+
+
+_ZERO = re.compile(r"[+-]?0+(\.0*)?")
+
+
+def _counts_as_unset(name: str, text: str) -> bool:
+    """Whether a weaker source, or a default, has the word."""
+    variable = catalogue().get(name)
+    if variable and is_unset(variable, text):
+        return True
+    return name in words()["zero"]["unset"] and _ZERO.fullmatch(text) is not None
 
 
 def read_sources(
@@ -68,8 +83,9 @@ def read_sources(
 ) -> Sources:
     """Read every source; missing or malformed files are in `problems`."""
     sources = Sources()
-    given = _from_environment(environ)
+    given = _known(environ)
     sources.add(given, ENVIRONMENT)
+    given = {name: text for name, text in given.items() if name in sources.values}
     if "MODEL_NAME" in given:
         given["MODEL_NAME"] = _repository(sources, given["MODEL_NAME"])
         sources.values["MODEL_NAME"] = Value(given["MODEL_NAME"], ENVIRONMENT)
@@ -93,17 +109,20 @@ def read_sources(
     return sources
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+def _known(environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's variables, by their own names."""
     others = words()["retired"].keys() | words()["translated"].keys()
     known = catalogue().keys() | others | {"RUNPOD_WEBHOOK_GET_JOB"}
-    texts = {name: _unquoted(value) for name, value in environ.items()}
+    texts = {name: unquoted(value) for name, value in environ.items()}
     filled = {name: text for name, text in texts.items() if text}
-    other = {name: filled[alias] for alias, name in words()["aliases"].items() if alias in filled}
-    return other | {name: value for name, value in filled.items() if name in known}
+    own = {name: text for name, text in filled.items() if name in known}
+    for alias, name in words()["aliases"].items():
+        if alias in filled and _counts_as_unset(name, own.get(name, "")):
+            own[name] = filled[alias]
+    return own
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
     """Without the quotes around a whole value, which Docker keeps when it reads a file of them."""
     text = text.strip()
     quote = text[:1]
@@ -157,7 +176,8 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
     if not isinstance(overrides, dict):
         sources.problems.append(f"{origin}: overrides must be a mapping.")
         overrides = {}
-    entries = [overrides.get(model), content.get("default")]
+    by_lower = {str(name).lower(): entry for name, entry in overrides.items()}
+    entries = [overrides.get(model, by_lower.get(model.lower())), content.get("default")]
     for entry in filter(None, entries):
         allowed = ["environment", "flags", "extra_flags"]
         if not isinstance(entry, dict):
@@ -167,10 +187,11 @@ def _add_worker_config(sources: Sources, path: str, model: str) -> None:
             known = ", ".join(allowed)
             sources.problems.append(f"{origin}: unknown key {_shown(key)}; allowed: {known}.")
         environment = _mapping(sources, entry, "environment")
-        ours = {name: value for name, value in environment.items() if name in catalogue()}
+        ours = _known({name: as_text(value) for name, value in environment.items()})
         sources.add(ours, origin)
         sources.add(_by_variable(sources, _mapping(sources, entry, "flags"), origin), origin)
-        for name in environment.keys() - ours.keys():
+        of_ours = ours.keys() | words()["aliases"].keys()
+        for name in environment.keys() - of_ours:
             sources.library_env.setdefault(name, as_text(environment[name]))
         # The default's words first, so that the model's own win.
         sources.flags[:0] = _words(sources, entry.get("extra_flags") or [])

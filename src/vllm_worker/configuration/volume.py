@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vllm_worker.configuration.settings import Settings
+from vllm_worker.configuration.values import is_folder
 
 _DEFAULT = Settings.model_fields["base_path"].default
 _PROBE_BYTES = 2**20
@@ -59,11 +60,17 @@ def inspect(base_path: str) -> Volume:
         if stat.S_ISDIR(folder.stat().st_mode):
             return Volume(folder, True, _problem(folder))
     except FileNotFoundError:
-        can_be_made = os.access(folder.parent, os.W_OK) and base_path != _DEFAULT
-        return Volume(folder, can_be_made)
+        parent = next(path for path in folder.parents if path.exists())
+        can_be_made = parent.is_dir() and os.access(parent, os.W_OK) and not folder.is_symlink()
+        return Volume(folder, can_be_made and not _is_the_platforms(folder))
     except OSError as error:
         return Volume(folder, False, f"cannot be reached ({error.strerror})")
     return Volume(folder, False)
+
+
+def _is_the_platforms(folder: Path) -> bool:
+    """Whether it is where RunPod mounts a volume, or in there."""
+    return Path(_DEFAULT) in (folder, *folder.parents)
 
 
 def _device(folder: Path) -> int:
@@ -92,7 +99,7 @@ def cache_folder(base_path: str) -> Path | None:
 def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str]:
     """A line where the volume is not what one may expect: what the worker does, what to change."""
     found = model != settings.model and not model.startswith(f"{volume.folder}/")
-    if volume.writable or Path(settings.model).is_dir() or found:
+    if volume.writable or is_folder(settings.model) or found:
         return  # nothing is downloaded
     where = f"BASE_PATH={volume.folder}"
     downloaded = "each worker downloads the model to its container"
@@ -103,7 +110,7 @@ def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str
             f"{where} {volume.problem}: {happens}, and compiled code is not saved. "
             "Make room on the volume, let the worker write to it, or name another folder."
         )
-    elif volume.problem or settings.base_path != _DEFAULT:
+    elif volume.problem or not _is_the_platforms(volume.folder):
         problem = volume.problem or "is no folder and cannot be made"
         yield f"{where} {problem}: {downloaded}. Name a folder that the worker can write to."
     elif settings.on_runpod:

@@ -48,6 +48,8 @@ class Batch:
         """The batch as clients see it; cancelled requests count in the total only."""
         states = [job.status for job in self.jobs.values()]
         failed = states.count(Status.FAILED) + states.count(Status.TIMED_OUT)
+        if self.status is not BatchStatus.CANCELLED:
+            failed += states.count(Status.CANCELLED)  # one by one, or with the whole queue
         summary: dict[str, Any] = {
             "id": self.id,
             "endpointId": self.endpoint,
@@ -167,7 +169,9 @@ class Batches:
         for job in batch.jobs.values():
             if job.status is Status.IN_QUEUE:
                 self._queue.cancel(job, "the batch was cancelled")
-        batch.status = BatchStatus.CANCELLED
+        if not batch.jobs or not all(job.final for job in batch.jobs.values()):
+            batch.status = BatchStatus.CANCELLED
+            batch.inputs.clear()
         return json_response(batch.summary())
 
     async def _content(self, request: Request) -> Any:
@@ -189,7 +193,9 @@ class Batches:
 
 
 def _inputs(content: Any) -> list[Any]:
-    requests = content.get("requests", []) if isinstance(content, dict) else content
+    requests = content.get("requests") if isinstance(content, dict) else content
+    if isinstance(content, dict) and content.keys() <= {"name"}:
+        requests = []  # a draft, to be filled later
     if not isinstance(requests, list):
         raise RequestError(400, "the body must be a list of requests, or have one as `requests`")
     if not all(isinstance(each, dict) and "input" in each for each in requests):

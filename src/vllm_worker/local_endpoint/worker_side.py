@@ -17,7 +17,7 @@ from starlette.routing import Route
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job
-from vllm_worker.local_endpoint.web import json_response, parse_json, while_connected
+from vllm_worker.local_endpoint.web import json_response, parse_json, query_number, while_connected
 from vllm_worker.local_endpoint.workers import Worker
 
 
@@ -60,10 +60,10 @@ class WorkerSide:
 
     async def job_take_batch(self, request: Request) -> Response:
         """As many jobs as are waiting, at most `batch_size`, as a list."""
-        batch_size = request.query_params.get("batch_size", "1")
-        if not batch_size.isdecimal() or int(batch_size) < 1:
+        batch_size = query_number(request, "batch_size")
+        if batch_size == 0:
             raise RequestError(400, '"batch_size" must be a positive number')
-        jobs = await self._take(request, int(batch_size))
+        jobs = await self._take(request, batch_size or 1)
         return json_response(jobs) if jobs else Response(status_code=204)
 
     async def job_stop(self, request: Request) -> Response:

@@ -115,6 +115,13 @@ def test_the_index_says_what_belongs_to_a_model(
     assert load(BASE_PATH=str(tmp_path)).model == (str(snapshot) if whole else "org/model")
 
 
+@pytest.mark.parametrize("index", ["", "{", "[]", '{"weight_map": {"a": ["b"]}}', "[" * 10_000])
+def test_an_index_that_cannot_be_read_makes_no_model(tmp_path: Path, index: str) -> None:
+    snapshot = put_model(tmp_path)
+    (snapshot / "model.safetensors.index.json").write_text(index)
+    assert load(BASE_PATH=str(tmp_path)).model == "org/model"
+
+
 @pytest.mark.parametrize("extra", ["training_args.bin", "optimizer.pt"])
 def test_files_that_are_no_weights_make_no_model(tmp_path: Path, extra: str) -> None:
     snapshot = put_model(tmp_path, weights=extra)
@@ -127,7 +134,11 @@ def test_another_format_needs_its_own_weights(tmp_path: Path) -> None:
     snapshot = put_model(tmp_path)
     mistral = {"BASE_PATH": str(tmp_path), "LOAD_FORMAT": "mistral"}
     assert load(**mistral).model == "org/model"
-    (snapshot / "consolidated.safetensors").touch()
+    (snapshot / "consolidated-00001-of-00002.safetensors").touch()
+    assert load(**mistral).model == "org/model"
+    (snapshot / "consolidated-00002-of-00002.safetensors").touch()
+    assert load(**mistral).model == str(snapshot)
+    (snapshot / "config.json").rename(snapshot / "params.json")
     assert load(**mistral).model == str(snapshot)
 
 

@@ -62,7 +62,8 @@ def test_a_link_may_name_a_branch() -> None:
     link = "https://huggingface.co/org/model/tree/dev"
     assert load(MODEL_NAME=link).values["MODEL_REVISION"].text == "dev"
     assert load(MODEL_NAME=link, MODEL_REVISION="main").values["MODEL_REVISION"].text == "main"
-    assert load(MODEL_NAME="https://hf.co/datasets/org/x").model.startswith("https://")
+    (line,) = problems(MODEL_NAME="https://hf.co/datasets/org/x")
+    assert "is neither a folder nor the name of a repository" in line
 
 
 def test_a_task_that_is_none_of_vllms_is_another_programs() -> None:

@@ -48,13 +48,25 @@ def test_a_folder_that_is_not_there_is_made_by_whoever_writes_to_it_first(tmp_pa
     assert cache_folder(str(tmp_path / "new")) == tmp_path / "new/huggingface-cache"
 
 
-@pytest.mark.parametrize("base_path", ["/no/such/folder/at/all", __file__])
-def test_a_folder_that_cannot_be_made_is_said(base_path: str) -> None:
-    configuration = load(BASE_PATH=base_path)
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    configuration = load(BASE_PATH=str(tmp_path / "link"))
     (note,) = configuration.notes
     assert "is no folder and cannot be made" in note
     assert "HF_HOME" not in configuration.library_env
-    assert cache_folder(base_path) is None
+    assert cache_folder(str(tmp_path / "link")) is None
+
+
+def test_a_folder_in_the_platforms_volume_needs_that_volume() -> None:
+    for base_path in ("/runpod-volume/", "/runpod-volume/models/mine"):
+        (note,) = load(BASE_PATH=base_path, **ON_RUNPOD).notes
+        assert note.startswith("There is no network volume at /runpod-volume")
+
+
+def test_a_folder_below_one_that_is_not_there_is_made_too(tmp_path: Path) -> None:
+    configuration = load(BASE_PATH=str(tmp_path / "a/b/c"))
+    assert configuration.notes == ()
+    assert configuration.library_env["HF_HOME"] == str(tmp_path / "a/b/c/huggingface-cache")
 
 
 def test_a_read_only_volume_is_read_from(tmp_path: Path) -> None:

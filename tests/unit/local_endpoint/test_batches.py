@@ -96,7 +96,21 @@ async def test_the_newest_batch_is_listed_first(http_client: httpx.AsyncClient) 
     assert {each["endpointId"] for each in listed} == {"local"}
 
 
-@pytest.mark.parametrize("content", [{"requests": {}}, [1], [{"prompt": "a"}], "a", None, 3])
+async def test_requests_that_are_purged_count_as_failed(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    batch_id = await create(http_client)
+    await http_client.post(f"batch/{batch_id}/finalize")
+    await http_client.post("purge-queue")
+    assert await counts(http_client, batch_id) == (3, 0, 0, 3)
+    late = (await http_client.post(f"batch/{batch_id}/cancel")).json()
+    assert late["status"] == "FINALIZED"  # there is nothing left to cancel
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"input": {}}, {"request": []}, {"requests": {}}, [1], [{"prompt": "a"}], "a", None, 3],
+)
 async def test_what_is_no_batch_is_refused(http_client: httpx.AsyncClient, content: Any) -> None:
     answer = await http_client.post("batch", json=content)
     assert (answer.status_code, list(answer.json())) == (400, ["error"])
