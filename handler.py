@@ -36,8 +36,6 @@ def main() -> None:
     for note in configuration.notes:
         logger.warning("%s", note)
     configuration.export(os.environ)
-    if settings.vllm_allow_runtime_lora_updating:
-        os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
     cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
     with (

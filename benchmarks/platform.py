@@ -12,6 +12,7 @@ from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
 from vllm_worker.local_endpoint.process import listen, worker_environment
 from vllm_worker.local_endpoint.server import EndpointServer
+from vllm_worker.serverless.fitness import NO_CHECKS
 
 _TERMS = JobPolicy(execution_timeout_s=600, ttl_s=600, retention_s=1)
 
@@ -46,11 +47,7 @@ class Platform:
 
     def __init__(self, queue: TimedQueue, url: str) -> None:
         self._queue = queue
-        # Other workers have no fitness checks.
-        self.environment = worker_environment(url) | {
-            "RUNPOD_SKIP_GPU_CHECK": "true",
-            "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true",
-        }
+        self.environment = worker_environment(url) | NO_CHECKS  # other workers have none
         self.latency = 0.0
         self.posts = 0
         self.asked = asyncio.Event()

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from vllm_worker.local_endpoint import EndpointProcess, start
+from vllm_worker.serverless.fitness import NO_CHECKS
 
 WORKER = """
 import asyncio, json, runpod
@@ -36,8 +37,7 @@ runpod.serverless.start({
 @pytest.fixture
 def endpoint_and_worker() -> Iterator[Any]:
     endpoint = start("127.0.0.1", 0)
-    unchecked = {"RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
-    environment = os.environ | endpoint.environment | unchecked | {"RUNPOD_LOG_LEVEL": "ERROR"}
+    environment = os.environ | endpoint.environment | NO_CHECKS | {"RUNPOD_LOG_LEVEL": "ERROR"}
     worker = subprocess.Popen([sys.executable, "-c", WORKER], env=environment)
     yield endpoint, worker
     worker.kill()

@@ -71,9 +71,8 @@ def find_model(
     if name == DEMO_MODEL or is_folder(name):
         return settings.model
     given = {name: value.text for name, value in sources.values.items()}
-    needs_tokenizer = "TOKENIZER_NAME" not in given
-    if is_true(given.get("SKIP_TOKENIZER_INIT", "")):
-        needs_tokenizer = False
+    skipped = is_true(given.get("SKIP_TOKENIZER_INIT", ""))
+    needs_tokenizer = "TOKENIZER_NAME" not in given and not skipped
     for snapshot in _snapshots(name, given.get("MODEL_REVISION"), _hubs(sources, environ, volume)):
         whole = snapshot.is_whole(given.get("LOAD_FORMAT", "auto"))
         if whole and (snapshot.has_tokenizer or not needs_tokenizer):

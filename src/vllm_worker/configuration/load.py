@@ -29,7 +29,7 @@ from vllm_worker.configuration.sources import (
     read_sources,
     unquoted,
 )
-from vllm_worker.configuration.values import as_words, is_unset
+from vllm_worker.configuration.values import as_words
 from vllm_worker.configuration.volume import inspect, volume_notes
 from vllm_worker.errors import ConfigurationError
 
@@ -81,7 +81,8 @@ class Configuration:
     def export(self, environ: MutableMapping[str, str]) -> None:
         """Put into the environment of this process what the libraries below read there.
 
-        What is set there already stays, but for a token that was quoted or stands for none.
+        What is set there already stays, but for a token or a folder that was quoted or stands for
+        none, and a switch that vLLM would misread.
         """
         for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", *_FOLDERS_OF_LIBRARIES):
             text = unquoted(environ.get(name, ""))
@@ -91,6 +92,8 @@ class Configuration:
                 environ[name] = text
         for name, value in self.library_env.items():
             environ.setdefault(name, value)
+        if self.settings.vllm_allow_runtime_lora_updating:
+            environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
 
     def _served_model_names(self) -> list[str]:
         return ["--served-model-name", *self.settings.served_model_names]
@@ -109,7 +112,6 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     """
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
-    _drop_unset(sources)
     notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))
     notes += sources.notes
     secrets = _secrets(sources, environ)
@@ -186,14 +188,6 @@ def _not_offered(environ: Mapping[str, str]) -> list[str]:
         for name, why in names.items()
         if environ.get(name, "").strip() and name not in ours | general
     ]
-
-
-def _drop_unset(sources: Sources) -> None:
-    """Remove values that stand for "not set", so that vLLM's default applies."""
-    for name, value in list(sources.values.items()):
-        variable = catalogue().get(name)
-        if variable and is_unset(variable, value.text):
-            del sources.values[name]
 
 
 def _secrets(sources: Sources, environ: Mapping[str, str]) -> set[str]:

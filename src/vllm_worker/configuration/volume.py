@@ -98,14 +98,14 @@ def cache_folder(base_path: str) -> Path | None:
 
 def volume_notes(settings: Settings, volume: Volume, model: str) -> Iterator[str]:
     """A line where the volume is not what one may expect: what the worker does, what to change."""
-    found = model != settings.model and not model.startswith(f"{volume.folder}/")
-    if volume.writable or is_folder(settings.model) or found:
+    on_volume = model.startswith(f"{volume.folder}/")
+    found_elsewhere = model != settings.model and not on_volume
+    if volume.writable or is_folder(settings.model) or found_elsewhere:
         return  # nothing is downloaded
     where = f"BASE_PATH={volume.folder}"
     downloaded = "each worker downloads the model to its container"
     if volume.there and volume.problem:
-        found = model.startswith(f"{volume.folder}/")
-        happens = "the model is read from there" if found else downloaded
+        happens = "the model is read from there" if on_volume else downloaded
         yield (
             f"{where} {volume.problem}: {happens}, and compiled code is not saved. "
             "Make room on the volume, let the worker write to it, or name another folder."

@@ -18,7 +18,9 @@ from vllm_worker.errors import StartFailure
 from vllm_worker.observability.timeline import step
 from vllm_worker.serverless.run import set_log_level
 
-_SKIPS = ("RUNPOD_SKIP_GPU_CHECK", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS")
+NO_CHECKS = {"RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true"}
+"""The environment in which the SDK runs none."""
+
 _TIMEOUT_S = 300
 """The slowest check waits 30 s for a GPU; on a cold disk PyTorch is read first."""
 _KILL_S = 5
@@ -31,9 +33,9 @@ def fitness_checks(on_runpod: bool) -> Iterator[Callable[[], None]]:
     """The checks begin; what is yielded waits for their end, and raises StartFailure unless they
     have passed. On a local endpoint there are none.
     """
-    chosen_by_user = all(os.environ.get(name, "").lower() == "true" for name in _SKIPS)
+    chosen_by_user = all(os.environ.get(name, "").lower() == "true" for name in NO_CHECKS)
     checks = None if chosen_by_user or not on_runpod else _start()
-    os.environ.update(dict.fromkeys(_SKIPS, "true"))  # the SDK's own turn comes later
+    os.environ.update(NO_CHECKS)  # the SDK's own turn comes later
     try:
         yield lambda: _require(checks)
     finally:
