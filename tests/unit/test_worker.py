@@ -140,16 +140,17 @@ async def test_drain_waits_for_the_jobs_in_flight() -> None:
 
 
 async def test_time_in_which_the_whole_worker_is_frozen_is_no_stall(
-    worker_log: pytest.LogCaptureFixture,
+    worker_log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RunPod freezes an idle worker's processes and thaws them later; the clock goes on."""
-    engine = FakeEngine(words("a"), pause=2.5)
-    engine.silence = 0.5
-    worker = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "1"}), engine)
-    job = asyncio.create_task(outputs(worker, {"prompt": "x"}))
-    ending = asyncio.create_task(worker.wait_for_end())
-    await asyncio.sleep(1.2)  # a ping has begun
-    time.sleep(5)
+    monkeypatch.setattr("vllm_worker.worker._PING_S", 0.3)
+    engine = FakeEngine(words("a"), pause=1.5)
+    engine.silence = 1.0  # until a moment after the thaw
+    subject = Worker(load_settings({"ENGINE_STALL_TIMEOUT_S": "0.3"}), engine)
+    job = asyncio.create_task(outputs(subject, {"prompt": "x"}))
+    ending = asyncio.create_task(subject.wait_for_end())
+    await asyncio.sleep(0.35)  # a ping has begun
+    time.sleep(0.8)
     (output,) = await job
     assert output["choices"][0]["tokens"] == ["a"]
     ending.cancel()
