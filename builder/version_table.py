@@ -20,7 +20,8 @@ class Result:
     commit: str = ""
     passed: int = 0
     failed: list[str] = field(default_factory=list)
-    skipped: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    """How many tests, by the reason."""
     flow_control: str = ""
     start_s: float | None = None
     start_ratio: float | None = None
@@ -51,11 +52,12 @@ def table(results: list[Result]) -> str:
     if not results:
         return "`make test-vllm VLLM=all` has not been run yet.\n"
     lines = [
-        "| vLLM | passed | failed | flow control | start-up | note |",
-        "|---|---|---|---|---|---|",
+        "| vLLM | passed | failed | skipped | flow control | start-up | note |",
+        "|---|---|---|---|---|---|---|",
         *map(_row, results),
         "",
         *_failures(results),
+        *_skipped(results),
     ]
     return "\n".join(lines)
 
@@ -78,7 +80,8 @@ def _failed(result: Result) -> str:
 def _row(result: Result) -> str:
     ratio = "" if result.start_ratio is None else f"{result.start_ratio:.2f} ×"
     grade = result.flow_control
-    cells = [result.version, str(result.passed), _failed(result), grade, ratio, result.note]
+    passed, skipped = str(result.passed), str(sum(result.skipped.values()))
+    cells = [result.version, passed, _failed(result), skipped, grade, ratio, result.note]
     return "|" + "|".join(f" {cell} ".replace("  ", " ") for cell in cells) + "|"
 
 
@@ -92,6 +95,15 @@ def _failures(results: list[Result], most: int = 20) -> list[str]:
         if len(result.failed) > most:
             lines.append(f"- and {len(result.failed) - most} more")
         lines.append("")
+    return lines
+
+
+def _skipped(results: list[Result]) -> list[str]:
+    lines: list[str] = []
+    for result in results:
+        if result.skipped:
+            reasons = (f"- {count}: {reason}" for reason, count in result.skipped.items())
+            lines += [f"Skipped with {result.version}:", "", *reasons, ""]
     return lines
 
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -125,7 +126,8 @@ class Tries:
                 passed, failed, skipped = _test(venv, suite, paths)
             result.passed += passed
             result.failed += failed
-            result.skipped += skipped
+            for reason, count in skipped.items():
+                result.skipped[reason] = result.skipped.get(reason, 0) + count
             print(
                 f"{label}: {passed} passed, {len(failed)} failed", *failed, sep="\n  ", flush=True
             )
@@ -187,9 +189,10 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], int]:
-    """How many tests passed, which failed, how many were skipped. `snapshot` marks those that
-    compare with what the pinned version is known to have.
+def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], dict[str, int]]:
+    """How many tests passed, which failed, how many were skipped and why.
+
+    `snapshot` marks those that compare with what the pinned version is known to have.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -197,26 +200,27 @@ def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], int
         done = _python(venv, "-m", "pytest", "-q", *marks, f"--junitxml={report}", *paths)
         (venv / f"{suite.replace('/', '-')}.log").write_text(done.stdout)
         if not report.exists():
-            return 0, [f"{suite}: {_last_line(done.stdout)}"], 0
+            return 0, [f"{suite}: {_last_line(done.stdout)}"], {}
         passed, failed, skipped = counted(report.read_text())
     if done.returncode and not failed:
         failed.append(f"{suite}: exit code {done.returncode}: {_last_line(done.stdout)}")
     return passed, failed, skipped
 
 
-def counted(report: str) -> tuple[int, list[str], int]:
-    """How many passed, which failed, and how many were skipped, by pytest's XML."""
-    passed, failed, skipped = 0, [], 0
+def counted(report: str) -> tuple[int, list[str], dict[str, int]]:
+    """How many passed, which failed, and how many were skipped by the reason, by pytest's XML."""
+    passed, failed = 0, []
+    skipped: Counter[str] = Counter()
     for case in ElementTree.fromstring(report).iter("testcase"):
-        kinds = {child.tag for child in case}
-        if kinds & {"failure", "error"}:
+        kinds = {child.tag: child for child in case}
+        if kinds.keys() & {"failure", "error"}:
             module = case.get("classname", "").replace(".", "/")
             failed.append(f"{module}.py::{case.get('name')}" if module else str(case.get("name")))
         elif "skipped" in kinds:
-            skipped += 1
+            skipped[kinds["skipped"].get("message", "")] += 1
         else:
             passed += 1
-    return passed, list(dict.fromkeys(failed)), skipped
+    return passed, list(dict.fromkeys(failed)), dict(skipped)
 
 
 def flow_control(log: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 import runpod
 
 from tests.support import worker_process
-from tests.support.running import running_endpoint
+from tests.support.running import end_with, running_endpoint
 from tests.support.stream_gate import StreamGate, stream_gate
 from tests.support.worker_process import WorkerProcess, running_worker
 from vllm_worker.local_endpoint import process
@@ -46,6 +46,7 @@ def worker(
     stream = "RUNPOD_WEBHOOK_POST_STREAM"
     environment[stream] = environment[stream].replace(endpoint.url, gate.url)
     with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
+        end_with(worker, endpoint)
         yield worker
 
 

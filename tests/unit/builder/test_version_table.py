@@ -7,8 +7,9 @@ import pytest
 from builder import version_table
 from builder.version_table import Result
 
-OLD = Result("0.9.2", "abc1234", 90, ["tests/engine/test_a.py::test_x[a|b]"], 2, "interval", 9, 1.5)
-NEW = Result("0.10.0", "abc1234", 100, [], 0, "state", 6.0, 1.0, "no CPU build")
+FAILED = ["tests/engine/test_a.py::test_x[a|b]"]
+OLD = Result("0.9.2", "abc1234", 90, FAILED, {"too old": 2, "no": 1}, "interval", 9, 1.5)
+NEW = Result("0.10.0", "abc1234", 100, [], {}, "state", 6.0, 1.0, "no CPU build")
 
 
 def test_a_row_for_each_version_newest_first(tmp_path: Path) -> None:
@@ -16,17 +17,18 @@ def test_a_row_for_each_version_newest_first(tmp_path: Path) -> None:
     version_table.merge([OLD, NEW], path)
     lines = version_table.table(version_table.load(path)).splitlines()
     assert lines[:4] == [
-        "| vLLM | passed | failed | flow control | start-up | note |",
-        "|---|---|---|---|---|---|",
-        "| 0.10.0 | 100 | 0 | state | 1.00 × | no CPU build |",
-        "| 0.9.2 | 90 | **1** | interval | 1.50 × | |",
+        "| vLLM | passed | failed | skipped | flow control | start-up | note |",
+        "|---|---|---|---|---|---|---|",
+        "| 0.10.0 | 100 | 0 | 0 | state | 1.00 × | no CPU build |",
+        "| 0.9.2 | 90 | **1** | 3 | interval | 1.50 × | |",
     ]
 
 
-def test_what_failed_is_named() -> None:
+def test_what_failed_and_what_was_skipped_is_named() -> None:
     text = version_table.table([NEW, OLD])
     assert "Failed with 0.9.2:\n\n- `tests/engine/test_a.py::test_x[a|b]`\n" in text
-    assert "Failed with 0.10.0" not in text
+    assert "Skipped with 0.9.2:\n\n- 2: too old\n- 1: no\n" in text
+    assert "with 0.10.0" not in text
 
 
 def test_of_many_failures_only_the_first_are_named() -> None:
@@ -38,7 +40,7 @@ def test_of_many_failures_only_the_first_are_named() -> None:
 
 def test_a_start_that_was_not_measured_leaves_its_cell_empty() -> None:
     assert version_table.table([Result("0.9.2", passed=1)]).splitlines()[2] == (
-        "| 0.9.2 | 1 | 0 | | | |"
+        "| 0.9.2 | 1 | 0 | 0 | | | |"
     )
 
 
