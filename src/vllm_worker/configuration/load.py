@@ -35,8 +35,10 @@ from vllm_worker.errors import ConfigurationError
 
 __all__ = ["Configuration", "Value", "load_configuration"]
 
-
-_FOLDERS_OF_LIBRARIES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+_READ_BY_LIBRARIES = (
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
+    "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
+)  # fmt: skip
 
 _SHORTEST_SECRET = 4
 """Characters. Of a shorter one, the lines would be full of stars."""
@@ -84,12 +86,7 @@ class Configuration:
         What is set there already stays, but for a token or a folder that was quoted or stands for
         none, and a switch that vLLM would misread.
         """
-        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", *_FOLDERS_OF_LIBRARIES):
-            text = unquoted(environ.get(name, ""))
-            if text.lower() in ("", "none", "null"):
-                environ.pop(name, None)
-            else:
-                environ[name] = text
+        _clean(environ)
         for name, value in self.library_env.items():
             environ.setdefault(name, value)
         if self.settings.vllm_allow_runtime_lora_updating:
@@ -105,11 +102,23 @@ class Configuration:
                 yield f"{name}={value.text!r}", as_words(variable, value.text)
 
 
+def _clean(environ: MutableMapping[str, str]) -> None:
+    """Take the quotes off what libraries read there, and away what stands for none."""
+    for name in _READ_BY_LIBRARIES:
+        text = unquoted(environ.get(name, ""))
+        if text.lower() in ("", "none", "null"):
+            environ.pop(name, None)
+        else:
+            environ[name] = text
+
+
 def load_configuration(environ: Mapping[str, str]) -> Configuration:
     """The configuration in these environment variables and the files that they name.
 
     Raises ConfigurationError, which names all problems. No value of a secret is in any of them.
     """
+    environ = dict(environ)
+    _clean(environ)
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
     notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))

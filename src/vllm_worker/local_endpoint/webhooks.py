@@ -39,4 +39,11 @@ class Webhooks:
                 (await self._client.post(url, json=result)).raise_for_status()
                 return
             except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-                log.warning("webhook of job %s: %s", result["id"], error)
+                log.warning("webhook of job %s: %s", result["id"], _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """Without the URL, which often carries a secret."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"status {error.response.status_code}"
+    return type(error).__name__

@@ -197,7 +197,8 @@ def test_the_folder_of_the_libraries_is_looked_into_too(
     tmp_path: Path, variable: str, folder: str
 ) -> None:
     snapshot = put_model(tmp_path)
-    assert load(BASE_PATH="/no/volume", **{variable: str(tmp_path / folder)}).model == str(snapshot)
+    for text in (str(tmp_path / folder), f'"{tmp_path / folder}"'):  # as from an env file
+        assert load(BASE_PATH="/no/volume", **{variable: text}).model == str(snapshot)
     caches = tmp_path / "caches"
     caches.mkdir()
     (caches / "huggingface").symlink_to(tmp_path / "huggingface-cache")

@@ -36,7 +36,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> webhooks.Webhooks:
 
 @pytest.mark.parametrize("statuses", [(200,), (500, 200), (500, 404, 500)])
 async def test_the_result_is_posted_until_it_is_accepted(
-    hooks: webhooks.Webhooks, statuses: list[int]
+    hooks: webhooks.Webhooks, statuses: list[int], worker_log: pytest.LogCaptureFixture
 ) -> None:
     receiver = Receiver(*statuses)
     transport = httpx.MockTransport(receiver)
@@ -45,7 +45,7 @@ async def test_the_result_is_posted_until_it_is_accepted(
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url="http://x/v2/local"
     ) as client:
-        job = {"input": {}, "webhook": "http://receiver/hook"}
+        job = {"input": {}, "webhook": "http://receiver/hook?key=a-secret"}
         job_id = (await client.post("run", json=job)).json()["id"]
         assert receiver.posted == []
         worker = FakeWorker(client, "w")
@@ -54,5 +54,8 @@ async def test_the_result_is_posted_until_it_is_accepted(
         async with asyncio.timeout(1):
             await receiver.all_posted.wait()
         await asyncio.gather(*hooks._sending)
-        status = (await client.get(f"status/{job_id}")).json()
-    assert [json.loads(body) for body in receiver.posted] == [status] * len(statuses)
+        result = (await client.get(f"status/{job_id}")).json()
+    assert [json.loads(body) for body in receiver.posted] == [result] * len(statuses)
+    assert worker_log.messages == [
+        f"webhook of job {job_id}: status {status}" for status in statuses if status != 200
+    ]
