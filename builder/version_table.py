@@ -28,6 +28,11 @@ class Result:
     """To the start with the pinned version, in the same run."""
     note: str = ""
 
+    def set_ratio(self, pinned_s: float | None) -> None:
+        """`pinned_s` is the start with the pinned version."""
+        if pinned_s and self.start_s is not None:
+            self.start_ratio = round(self.start_s / pinned_s, 2)
+
 
 def load(path: Path = RESULTS) -> list[Result]:
     """By version, newest first."""

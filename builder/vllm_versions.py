@@ -2,6 +2,7 @@
 
     python3 -m builder.vllm_versions 0.31.0 | all | newest [--newest-sdk]
     python3 -m builder.vllm_versions all --only-environment
+    python3 -m builder.vllm_versions all --only-start
     python3 -m builder.vllm_versions all --only-lock
 
 `make test-vllm VLLM=0.31.0` does the same. The environments are kept, as .venv-vllm-VERSION in the
@@ -47,6 +48,8 @@ def main() -> int:
     versions = _versions(arguments.version)
     if arguments.only_lock:
         return _lock(versions)
+    if arguments.only_start:
+        return _measure_starts(versions)
     tries = Tries(arguments.newest_sdk, arguments.only_environment)
     for number, version in enumerate(versions, 1):
         tries.attempt(version, f"[{number}/{len(versions)}] vLLM {version}")
@@ -60,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("version", help="such as 0.31.0; all: those of the window; newest")
     parser.add_argument("--newest-sdk", action="store_true", help="with RunPod's newest SDK too")
     parser.add_argument("--only-environment", action="store_true", help="make it and run nothing")
+    parser.add_argument("--only-start", action="store_true", help="measure its start anew")
     parser.add_argument("--only-lock", action="store_true", help="write its lock file anew")
     return parser.parse_args()
 
@@ -76,6 +80,22 @@ def _lock(versions: list[str]) -> int:
         for version in versions:
             if version != set_up.pinned("cpu"):
                 vllm_environment.make_lock(version, Path(folder))
+    return 0
+
+
+def _measure_starts(versions: list[str]) -> int:
+    """Of versions that were tried, for a machine that was busy then."""
+    for result in version_table.load():
+        if result.version not in versions:
+            continue
+        venv = vllm_environment.make_environment(result.version)
+        pinned_s, _ = _start(set_up.VENV)
+        result.start_s, _ = _start(venv)
+        result.set_ratio(pinned_s)
+        print(
+            f"{result.version}: {result.start_s} s, with the pinned vLLM {pinned_s} s", flush=True
+        )
+        version_table.merge([result])
     return 0
 
 
@@ -116,8 +136,7 @@ class Tries:
         with _said(f"{label}: start"):
             result.start_s, log = _start(venv)
         result.flow_control = flow_control(log) or flow_control(seams.stdout)
-        if self._pinned_start_s and result.start_s is not None:
-            result.start_ratio = round(result.start_s / self._pinned_start_s, 2)
+        result.set_ratio(self._pinned_start_s)
         if result.start_s is None:
             result.failed.append(f"start: {_last_line(log)}")
             return

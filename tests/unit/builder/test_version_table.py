@@ -44,6 +44,14 @@ def test_a_start_that_was_not_measured_leaves_its_cell_empty() -> None:
     )
 
 
+def test_a_start_is_compared_with_the_pinned_one() -> None:
+    result = Result("0.9.2", start_s=9.0)
+    result.set_ratio(None)  # it was not measured
+    assert result.start_ratio is None
+    result.set_ratio(6.0)
+    assert result.start_ratio == 1.5
+
+
 def test_the_summary_has_a_column_for_each_version() -> None:
     assert version_table.summary([NEW, OLD]).splitlines() == [
         "| vLLM | 0.10.0 | 0.9.2 |",
