@@ -145,8 +145,7 @@ class Tries:
                 passed, failed, skipped = _test(venv, suite, paths)
             result.passed += passed
             result.failed += failed
-            for reason, count in skipped.items():
-                result.skipped[reason] = result.skipped.get(reason, 0) + count
+            result.skipped = dict(Counter(result.skipped) + skipped)
             print(
                 f"{label}: {passed} passed, {len(failed)} failed", *failed, sep="\n  ", flush=True
             )
@@ -217,7 +216,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], dict[str, int]]:
+def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], Counter[str]]:
     """How many tests passed, which failed, how many were skipped and why.
 
     `snapshot` marks those that compare with what the pinned version is known to have.
@@ -228,14 +227,14 @@ def _test(venv: Path, suite: str, paths: list[str]) -> tuple[int, list[str], dic
         done = _python(venv, "-m", "pytest", "-q", *marks, f"--junitxml={report}", *paths)
         (venv / f"{suite.replace('/', '-')}.log").write_text(done.stdout)
         if not report.exists():
-            return 0, [f"{suite}: {_last_line(done.stdout)}"], {}
+            return 0, [f"{suite}: {_last_line(done.stdout)}"], Counter()
         passed, failed, skipped = counted(report.read_text())
     if done.returncode and not failed:
         failed.append(f"{suite}: exit code {done.returncode}: {_last_line(done.stdout)}")
     return passed, failed, skipped
 
 
-def counted(report: str) -> tuple[int, list[str], dict[str, int]]:
+def counted(report: str) -> tuple[int, list[str], Counter[str]]:
     """How many passed, which failed, and how many were skipped by the reason, by pytest's XML."""
     passed, failed = 0, []
     skipped: Counter[str] = Counter()
@@ -248,7 +247,7 @@ def counted(report: str) -> tuple[int, list[str], dict[str, int]]:
             skipped[kinds["skipped"].get("message", "")] += 1
         else:
             passed += 1
-    return passed, list(dict.fromkeys(failed)), dict(skipped)
+    return passed, list(dict.fromkeys(failed)), skipped
 
 
 def flow_control(log: str) -> str:
