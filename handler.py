@@ -7,9 +7,11 @@ everything else is the same. The engine's processes import this module, which st
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.protocol import Engine
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.observability.metrics import serving_metrics
@@ -40,8 +42,8 @@ def main() -> None:
     timeline.end("configuration")
     with (
         serving_metrics(settings.host, settings.metrics_port) as metrics,
-        queue(settings) as close_queue,
-        fitness_checks(settings.on_runpod) as require_fitness,
+        open_door(settings) as serve,
+        fitness_checks(settings.door == "queue") as require_fitness,
         downloading(configuration) as downloaded,
     ):
         prefetch_weights(configuration)
@@ -52,9 +54,23 @@ def main() -> None:
         if cache:
             cache.save_soon()
         try:
-            run(Worker(settings, engine, metrics), close_queue)
+            serve(Worker(settings, engine, metrics))
         finally:
             engine.shutdown()
+
+
+@contextmanager
+def open_door(settings: Settings) -> Iterator[Callable[[Worker], None]]:
+    """Where requests come in; what is yielded answers them until the process has to end."""
+    if settings.door != "http":
+        with queue(settings) as close_queue:
+            yield lambda worker: run(worker, close_queue)
+        return
+    from vllm_worker.http_server.server import listening, read_keys, serve, telling_that_it_starts
+
+    keys = read_keys(settings)
+    with listening(settings) as listener, telling_that_it_starts(listener) as taken_over:
+        yield lambda worker: serve(worker, keys, listener, taken_over)
 
 
 def build_engine(
@@ -78,7 +94,8 @@ def build_engine(
     allow_urls = settings.allow_media_urls
     # At Ctrl-C the engine must go on: it still has jobs to finish.
     with step(f"engine built for {settings.served_model_names[0]}"), ctrl_c_kept_from_children():
-        return VLLMEngine(arguments, limits, import_sdk, flow_control, allow_urls)
+        meanwhile = import_sdk if settings.door != "http" else (lambda: None)
+        return VLLMEngine(arguments, limits, meanwhile, flow_control, allow_urls)
 
 
 if __name__ == "__mp_main__":  # a process of the engine that was not forked: it imports vLLM next

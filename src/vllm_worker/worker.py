@@ -39,20 +39,20 @@ class Worker:
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics | None = None) -> None:
         self.settings = settings
         self._ready = asyncio.Event()
-        self._engine = engine
+        self.engine = engine
         self._jobs: set[asyncio.Task[Any]] = set()
         self._log = JobLog()
         self._metrics = metrics or Metrics()
         self._summary: asyncio.Task[None] | None = None
         self.exit_code = 0
         """Of the process; 1 when the engine has died."""
-        self._shutting_down = False
+        self.shutting_down = False
         self._grace_is_over = False
 
     async def start(self) -> None:
         """Get the engine ready in this event loop. The worker accepts jobs when this returns."""
         with step("vLLM's application built and warmed up"):
-            await self._engine.start()
+            await self.engine.start()
         self._summary = asyncio.create_task(self._log.summarise())
         self._metrics.watch(self._jobs)
         self._ready.set()
@@ -63,9 +63,19 @@ class Worker:
         return self._ready.is_set()
 
     @property
+    def dead(self) -> bool:
+        """Whether the engine is gone for good."""
+        return self.engine.dead
+
+    @property
+    def jobs_in_flight(self) -> int:
+        """Number of jobs that have begun and not ended."""
+        return len(self._jobs)
+
+    @property
     def max_concurrency(self) -> int:
         """The number of jobs that it may hold at a time."""
-        return self.settings.max_concurrency or self._engine.capacity
+        return self.settings.max_concurrency or self.engine.capacity
 
     async def until_ready(self) -> None:
         """Wait until the worker accepts jobs."""
@@ -76,11 +86,10 @@ class Worker:
 
         Never raises, since the SDK would send the client a traceback.
         """
-        record = JobRecord(str(job.get("id")), self.settings.served_model_names[0])
-        self._remember_current_task(record)
+        record = self.begin(str(job.get("id")))
         failure: JobError | None = None
         try:
-            if self._engine.dead:
+            if self.engine.dead:
                 raise EngineDead
             async with aclosing(self._answer(job, record)) as outputs:
                 room = self.settings.max_output_bytes
@@ -94,20 +103,19 @@ class Worker:
         except JobError as error:
             failure = error
         except Exception as error:
-            failure = EngineFailure("The worker failed on this job. Its log says where.")
-            failure.__cause__ = error
+            failure = unexpected(error)
         if failure:
-            failure = self._failure(record, failure)
+            failure = self.failure(record, failure)
             if streams_natively(job.get("input")):
                 yield failure.as_chunk()
             yield failure.as_output()
 
     def shut_down(self) -> None:
         """Give the jobs in flight SHUTDOWN_GRACE_S to finish; a second call ends them at once."""
-        if self._shutting_down:
+        if self.shutting_down:
             self._grace_is_over = True
             return
-        self._shutting_down = True
+        self.shutting_down = True
         asyncio.get_running_loop().call_later(self.settings.shutdown_grace_s, self.shut_down)
 
     async def wait_for_end(self) -> None:
@@ -119,7 +127,7 @@ class Worker:
         pinging = asyncio.create_task(self._until_stalled())
         try:
             # vLLM offers a flag, not an event.
-            while not (self._engine.dead or self._grace_is_over):  # noqa: ASYNC110
+            while not (self.engine.dead or self._grace_is_over):  # noqa: ASYNC110
                 await asyncio.sleep(_DEATH_CHECK_S)
         finally:
             pinging.cancel()
@@ -131,7 +139,7 @@ class Worker:
         logger.warning(
             "shutdown grace is over (SHUTDOWN_GRACE_S): failing %d jobs", len(self._jobs)
         )
-        self._engine.mark_dead()
+        self.engine.mark_dead()
 
     async def _until_stalled(self) -> None:
         """Mark the engine dead when it does not answer in time."""
@@ -148,7 +156,7 @@ class Worker:
             except Exception as error:
                 logger.error("the engine cannot be asked: %s", error_location(error))
                 break
-        self._engine.mark_dead()
+        self.engine.mark_dead()
 
     async def _answers_in_time(self, limit: float) -> bool:
         """Whether the engine answers a ping within so many seconds.
@@ -156,7 +164,7 @@ class Worker:
         The clock goes on while the platform has all processes frozen, so that time does not count,
         and the engine has another moment after it.
         """
-        ping = asyncio.ensure_future(self._engine.ping())
+        ping = asyncio.ensure_future(self.engine.ping())
         try:
             while limit > 0 and not ping.done():
                 begun, pause = time.monotonic(), min(_PING_S, limit)
@@ -181,34 +189,46 @@ class Worker:
         outputs: AsyncIterator[Any]
         if isinstance(request, NativeJob):
             record.kind = "native"
-            outputs = native.answer(request, context, self._engine, self.settings)
+            outputs = native.answer(request, context, self.engine, self.settings)
         else:
             record.kind = "no open route"
             record.kind = route = open_route(
                 request.path, self.settings.vllm_allow_runtime_lora_updating
             )
-            outputs = openai.answer(request, route, context, self._engine, self.settings)
+            outputs = openai.answer(request, route, context, self.engine, self.settings)
         async for output in outputs:
             yield output
 
-    def _failure(self, record: JobRecord, error: JobError) -> JobError:
+    def failure(self, record: JobRecord, error: JobError) -> JobError:
         """The error for the client; an error that is not the client's fault is logged as well."""
         if error.code >= 500:
             logger.error(
                 "job %s failed: %s", record.job_id, error_location(error.__cause__ or error)
             )
-            if self._engine.dead:
+            if self.engine.dead:
                 error = ShuttingDown() if self._grace_is_over else EngineDead()
         record.fail(error.code)
         return error
 
-    def _remember_current_task(self, record: JobRecord) -> None:
-        """The SDK's task for the job, which also covers the posting of its outputs."""
+    def begin(self, job_id: str) -> JobRecord:
+        """A job that the current task answers, and which ends with it.
+
+        With RunPod's queue it is the SDK's task, which also covers the posting of the outputs.
+        """
+        record = JobRecord(job_id, self.settings.served_model_names[0])
         if task := asyncio.current_task():
             self._jobs.add(task)
             task.add_done_callback(self._jobs.discard)
             task.add_done_callback(lambda task: self._log.end(record, task.cancelled()))
             task.add_done_callback(lambda _: self._metrics.count(record))
+        return record
+
+
+def unexpected(error: Exception) -> EngineFailure:
+    """What a client is told of an error that nobody foresaw."""
+    failure = EngineFailure("The worker failed on this job. Its log says where.")
+    failure.__cause__ = error
+    return failure
 
 
 def _size(output: Any) -> int:

@@ -10,6 +10,7 @@ from vllm_worker.configuration.cached_model import cache_note, find_model, find_
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, words
 from vllm_worker.configuration.checks import (
     command_line_problem,
+    find_door_problems,
     find_misspelt,
     find_problems,
 )
@@ -136,6 +137,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     except ConfigurationError as error:
         problems = error.problems + problems
     problems += find_adapter_problems(sources, settings.served_model_names if settings else ())
+    problems += find_door_problems(settings) if settings else ()
     if problems or settings is None:
         raise ConfigurationError([_without(secrets, line) for line in problems])
     return _derived(environ, settings, sources, gpus, notes)

@@ -26,6 +26,9 @@ MEDIA_FIELDS = {"media_io_kwargs", "mm_processor_kwargs"}
 CLOSED_FIELDS = {"kv_transfer_params", "ec_transfer_params", "vllm_xargs", *MEDIA_FIELDS}
 """Fields of a request that name other machines or are for code that no request should steer."""
 
+DOORS = ("queue", "http", "local")
+"""Values of WORKER_MODE, and what `auto` is one of."""
+
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -65,6 +68,15 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     runpod_webhook_get_job: str | None = None
+    runpod_endpoint_id: str | None = None
+    runpod_pod_id: str | None = None
+    worker_mode: str = "auto"
+    api_key: SecretStr | None = None
+    api_keys_file: str | None = None
+    allow_no_key: bool = False
+    health_check_path: Annotated[str, Field(pattern=r"/\S*")] = "/ping"
+    max_body_bytes: Annotated[int, Field(ge=1)] = 30 * 1024**2
+    sse_keep_alive_interval: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 15
     vllm_allow_runtime_lora_updating: bool = False
 
     @field_validator("max_concurrency", mode="before")
@@ -81,7 +93,11 @@ class Settings(BaseModel):
         return value
 
     @field_validator(
-        "raw_openai_output", "allow_media_urls", "vllm_allow_runtime_lora_updating", mode="before"
+        "raw_openai_output",
+        "allow_media_urls",
+        "vllm_allow_runtime_lora_updating",
+        "allow_no_key",
+        mode="before",
     )
     @classmethod
     def _boolean(cls, value: Any) -> bool:
@@ -100,6 +116,13 @@ class Settings(BaseModel):
         if value not in (grades := ["auto", *FlowGrade]):
             raise ValueError(f"must be one of {', '.join(grades)}")
         return value
+
+    @field_validator("worker_mode")
+    @classmethod
+    def _door(cls, value: str) -> str:
+        if value.lower() not in (modes := ["auto", *DOORS]):
+            raise ValueError(f"must be one of {', '.join(modes)}")
+        return value.lower()
 
     @field_validator("trust_request_fields")
     @classmethod
@@ -146,8 +169,33 @@ class Settings(BaseModel):
 
     @property
     def on_runpod(self) -> bool:
-        """Whether RunPod's queue is there; else the worker brings its own, the local endpoint."""
-        return self.runpod_webhook_get_job is not None
+        """Whether RunPod has started this worker."""
+        platform = (self.runpod_webhook_get_job, self.runpod_endpoint_id, self.runpod_pod_id)
+        return any(value is not None for value in platform)
+
+    @property
+    def door(self) -> str:
+        """Where requests come in: RunPod's queue, HTTP, or a local endpoint with a queue."""
+        if self.worker_mode != "auto":
+            return self.worker_mode
+        if self.runpod_webhook_get_job is not None:
+            return "queue"
+        return "http" if self.on_runpod else "local"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of the HTTP door or the local endpoint.
+
+        RunPod's load balancer and its proxy for Pods ask on port 80 if there is no other.
+        """
+        given, outside = self.model_fields_set, self.door == "http" and self.on_runpod
+        host = "0.0.0.0" if outside and "host" not in given else self.host
+        return host, 80 if outside and "port" not in given else self.port
+
+    @property
+    def api_keys(self) -> list[str]:
+        """The keys in API_KEY."""
+        return names_in(self.api_key.get_secret_value()) if self.api_key else []
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

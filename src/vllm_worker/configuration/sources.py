@@ -34,6 +34,10 @@ WORKER_DEFAULTS = "worker's defaults"
 DEMO_DEFAULTS = "embedded model"
 
 
+_OF_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB", "RUNPOD_ENDPOINT_ID", "RUNPOD_POD_ID"}
+"""What the platform sets, of which the worker learns where it is."""
+
+
 class Value(NamedTuple):
     """A variable's value as text, and the source that it comes from."""
 
@@ -112,7 +116,7 @@ def read_sources(
 def _known(environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's variables, by their own names."""
     others = words()["retired"].keys() | words()["translated"].keys()
-    known = catalogue().keys() | others | {"RUNPOD_WEBHOOK_GET_JOB"}
+    known = catalogue().keys() | others | _OF_RUNPOD
     texts = {name: unquoted(value) for name, value in environ.items()}
     filled = {name: text for name, text in texts.items() if text}
     own = {name: text for name, text in filled.items() if name in known}

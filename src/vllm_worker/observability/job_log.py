@@ -27,6 +27,8 @@ class JobRecord:
     """Or completed, or failed. It stays when the job ends before it has an answer."""
     code: int | None = None
     """With which it failed."""
+    key: str = ""
+    """The name of the API key that it came with."""
     chunks: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -60,8 +62,9 @@ class JobRecord:
 
     def __str__(self) -> str:
         first = "" if self.first_token is None else f", first token after {self.first_token:.3f} s"
+        key = f", key {self.key}" if self.key else ""
         return (
-            f"job {self.job_id}: {self.kind}, model {self.model}, "
+            f"job {self.job_id}: {self.kind}, model {self.model}{key}, "
             f"{self.input_tokens} tokens in, {self.output_tokens} out{first}, "
             f"{self.seconds:.3f} s in all, {self.ending}"
         )

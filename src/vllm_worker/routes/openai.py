@@ -40,7 +40,7 @@ async def answer(
     gets first.
     """
     if route == MODEL:
-        yield await _model(job, context, engine)
+        yield await one_model(job, context, engine)
         return
     prepared = await prepare(job, route, context.request_id, settings)
     flow = FlowControl(settings.max_delay, settings.schedule.maximum)
@@ -53,12 +53,12 @@ async def answer(
             async for chunk in in_chunks(_events(response, flow), settings.schedule, flow):
                 yield _raw(chunk) if settings.raw_openai_output else _parsed(chunk)
         else:
-            yield await _whole_answer(job, prepared, response)
+            yield await whole_answer(job, prepared, response)
     finally:
         await response.aclose()
 
 
-async def _model(job: OpenAIJob, context: RequestContext, engine: Engine) -> Any:
+async def one_model(job: OpenAIJob, context: RequestContext, engine: Engine) -> Any:
     """One of the models that vLLM lists, which has no route for one. Raises JobError."""
     if job.method not in ("GET", "HEAD"):
         raise MethodNotAllowed(job.route, job.method, "GET")
@@ -73,7 +73,7 @@ async def _model(job: OpenAIJob, context: RequestContext, engine: Engine) -> Any
     raise NoSuchModel(name)
 
 
-async def _whole_answer(job: OpenAIJob, prepared: Prepared, response: Response) -> Any:
+async def whole_answer(job: OpenAIJob, prepared: Prepared, response: Response) -> Any:
     body = _body(job, response, await response.read())
     if prepared.decoding.from_samples:
         return with_best(body, job, prepared.decoding)
@@ -89,17 +89,22 @@ def _body(job: OpenAIJob, response: Response, content: bytes) -> Any:
         raise BadRequest(f"{job.route} answers with {kind}; a job can only carry text.") from None
     if kind.startswith("application/json"):
         body = msgspec.json.decode(content)  # large with log-probabilities, and the loop waits
-    if isinstance(body, dict) and body.keys() == {"detail"}:  # the framework's answer, not vLLM's
-        if response.status == 404:
-            raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
-        if response.status == 405:
-            raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""))
+    if isinstance(body, dict) and body.keys() == {"detail"}:
+        check_framework(job, response)
     if response.status >= 400:
         raise VLLMError(response.status, body)
     if isinstance(body, dict) and body.get("error"):
         # The SDK fails a job whose output has an "error", and so would write it as a Python repr.
         raise VLLMError(500, body)
     return body
+
+
+def check_framework(job: OpenAIJob, response: Response) -> None:
+    """Raises JobError for an answer of the framework's, not vLLM's."""
+    if response.status == 404:
+        raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
+    if response.status == 405:
+        raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""))
 
 
 async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event]:

@@ -22,12 +22,12 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
 
     Raises ConfigurationError when the endpoint cannot listen where it should.
     """
-    if settings.on_runpod:
+    if settings.door == "queue":
         yield lambda: None  # the platform knows when it ends a worker
         return
     try:
         with step("local endpoint started"):
-            endpoint = process.start(settings.host, settings.port)
+            endpoint = process.start(*settings.address)
     except process.EndpointStartError as error:
         raise ConfigurationError([str(error)]) from None
     os.environ.update(endpoint.environment)

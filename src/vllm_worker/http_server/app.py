@@ -1,0 +1,72 @@
+"""The application behind the HTTP door: health, metrics, and jobs on every other path."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vllm_worker.errors import JobError
+from vllm_worker.http_server.door import Door
+from vllm_worker.http_server.errors import error_response
+from vllm_worker.local_endpoint.keys import Keys
+from vllm_worker.worker import Worker
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Application:
+    """Paths that tell about the worker, before those of jobs. Only the health needs no key."""
+
+    def __init__(self, worker: Worker, keys: Keys) -> None:
+        self._worker = worker
+        self._door = Door(worker, keys)
+        health = worker.settings.health_check_path
+        self._open: dict[str, Handler] = {"/ping": self.ping, health: self.ping}
+        self._keyed: dict[str, Handler] = {"/metrics": self.metrics}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
+            return
+        request = Request(scope, receive)
+        path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
+        if reads and (handler := self._open.get(path)):
+            await (await handler(request))(scope, receive, send)
+        elif reads and (handler := self._keyed.get(path)):
+            try:
+                self._door.check_key(request)
+            except JobError as error:
+                await error_response(error, path)(scope, receive, send)
+                return
+            await (await handler(request))(scope, receive, send)
+        else:
+            await self._door(scope, receive, send)
+
+    async def ping(self, request: Request) -> Response:
+        """For the load balancer: 200 ready, 204 starting, 503 dead or about to end."""
+        worker = self._worker
+        if worker.dead or worker.shutting_down:
+            return Response(status_code=503)
+        if not worker.ready:
+            return Response(status_code=204)
+        return JSONResponse({"status": "ready", "jobs": worker.jobs_in_flight})
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus' text: vLLM's metrics and the worker's."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def create_app(worker: Worker, keys: Keys) -> ASGIApp:
+    """The application, with CORS as vLLM's options for it say."""
+    settings = worker.settings
+    return CORSMiddleware(
+        Application(worker, keys),
+        allow_origins=settings.allowed_origins,
+        allow_credentials=settings.allow_credentials,
+        allow_methods=settings.allowed_methods,
+        allow_headers=settings.allowed_headers,
+    )

@@ -1,0 +1,153 @@
+"""The HTTP door: its socket, its server in the worker's loop, and the end of the process."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from vllm_worker.configuration.settings import Settings
+from vllm_worker.errors import ConfigurationError, StartFailure
+from vllm_worker.http_server.app import create_app
+from vllm_worker.local_endpoint.keys import Keys
+from vllm_worker.observability.timeline import timeline
+from vllm_worker.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_IDLE_CHECK_S = 0.05
+_CLOSE_S = 5
+"""Time for the last bytes of answers to leave."""
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """The door's socket. Raises ConfigurationError when the port cannot be listened on."""
+    host, port = settings.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            [f"HOST={host} PORT={port}: cannot be listened on: {reason}."]
+        ) from None
+    # The engine's processes are forked: what they kept open would take requests that nobody reads.
+    os.register_at_fork(after_in_child=listener.close)
+    with listener:
+        address = f"[{host}]" if ":" in host else host
+        keys = "for holders of a key" if settings.asks_for_keys else "for everybody"
+        url = f"http://{address}:{listener.getsockname()[1]}"
+        logger.info("serving %s on %s once the engine is ready; OpenAI base URL %s/v1", keys, url, url)
+        yield listener
+
+
+@contextmanager
+def answering_that_it_starts(listener: socket.socket) -> Iterator[Callable[[], None]]:
+    """A process answers on the socket until what is yielded is called."""
+    command = [sys.executable, "-m", "vllm_worker.http_server.starting", str(listener.fileno())]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+
+    def stop() -> None:
+        process.terminate()
+        process.wait()
+
+    try:
+        yield stop
+    finally:
+        stop()
+
+
+def serve(
+    worker: Worker, keys: Keys, listener: socket.socket, taken_over: Callable[[], None]
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; return when those in flight are done.
+
+    `taken_over` is called when the server listens. Raises StartFailure when the worker could not
+    start, SystemExit with code 1 when its engine died.
+    """
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(_serve(worker, keys, listener, taken_over))
+    if worker.exit_code:
+        raise SystemExit(worker.exit_code)
+
+
+async def _serve(
+    worker: Worker, keys: Keys, listener: socket.socket, taken_over: Callable[[], None]
+) -> None:
+    server = _Server(worker, keys)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await server.listens.wait()
+        taken_over()
+        try:
+            await worker.start()
+        except StartFailure:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise StartFailure(f"the worker could not start: {reason}") from error
+        timeline.end("warm-up")
+        timeline.log()
+        await _until_over(worker)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _until_over(worker: Worker) -> None:
+    """Until the engine is dead, the grace is over, or no job is left after a signal."""
+    ending = asyncio.create_task(worker.wait_for_end())
+    idle = asyncio.create_task(_shut_down_and_idle(worker))
+    await asyncio.wait({ending, idle}, return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    if ending.done():
+        await worker.drain()
+    else:
+        ending.cancel()
+
+
+async def _shut_down_and_idle(worker: Worker) -> None:
+    while not worker.shutting_down or worker.jobs_in_flight:  # noqa: ASYNC110 (seen by no event)
+        await asyncio.sleep(_IDLE_CHECK_S)
+
+
+class _Server(uvicorn.Server):
+    """A server that a signal does not end: the worker has its jobs to finish."""
+
+    def __init__(self, worker: Worker, keys: Keys) -> None:
+        config = uvicorn.Config(
+            create_app(worker, keys),
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_CLOSE_S,
+        )
+        super().__init__(config)
+        self._worker = worker
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        self.listens.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._worker.shut_down)
+        if not self._worker.ready:
+            raise SystemExit(128 + sig if sig == signal.SIGINT else 0)
