@@ -35,6 +35,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine.patches": {*LIGHT, "observability", "configuration", "probes"},
     "engine": {*LIGHT, "jobs.headers", "configuration", "observability", "engine.patches"},
     "worker": {"errors", "jobs", "routes", "engine.protocol", "observability", "configuration"},
+    "http_server": {
+        *LIGHT,
+        "jobs.headers",
+        "worker",
+        "routes",
+        "configuration",
+        "observability",
+        "local_endpoint",
+    },
     "serverless": {
         "errors",
         "worker",
@@ -63,6 +72,7 @@ MAY_USE_ENVIRON = (
     "engine/log_config.py",
     "engine/media_connector.py",
     "engine/patches/",
+    "http_server/starting.py",
     "local_endpoint/process.py",
     "serverless/fitness.py",
     "serverless/queue.py",

@@ -74,9 +74,9 @@ class Settings(BaseModel):
     api_key: SecretStr | None = None
     api_keys_file: str | None = None
     allow_no_key: bool = False
+    allowed_origins: str = ""
     health_check_path: Annotated[str, Field(pattern=r"/\S*")] = "/ping"
     max_body_bytes: Annotated[int, Field(ge=1)] = 30 * 1024**2
-    sse_keep_alive_interval: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 15
     vllm_allow_runtime_lora_updating: bool = False
 
     @field_validator("max_concurrency", mode="before")

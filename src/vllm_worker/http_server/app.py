@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vllm_worker.configuration.settings import names_in
 from vllm_worker.errors import JobError
 from vllm_worker.http_server.door import Door
 from vllm_worker.http_server.errors import error_response
-from vllm_worker.local_endpoint.keys import Keys
+from vllm_worker.http_server.keys import Keys
 from vllm_worker.worker import Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -23,7 +24,7 @@ class Application:
         self._worker = worker
         self._door = Door(worker, keys)
         health = worker.settings.health_check_path
-        self._open: dict[str, Handler] = {"/ping": self.ping, health: self.ping}
+        self._open: dict[str, Handler] = {"/": root, "/ping": self.ping, health: self.ping}
         self._keyed: dict[str, Handler] = {"/metrics": self.metrics}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,13 +61,15 @@ class Application:
         return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
+async def root(request: Request) -> Response:
+    """Where requests go."""
+    return JSONResponse({"openai": "/v1", "native": "/generate", "health": "/ping"})
+
+
 def create_app(worker: Worker, keys: Keys) -> ASGIApp:
-    """The application, with CORS as vLLM's options for it say."""
-    settings = worker.settings
-    return CORSMiddleware(
-        Application(worker, keys),
-        allow_origins=settings.allowed_origins,
-        allow_credentials=settings.allow_credentials,
-        allow_methods=settings.allowed_methods,
-        allow_headers=settings.allowed_headers,
-    )
+    """The application; browsers may ask it from pages of ALLOWED_ORIGINS."""
+    application = Application(worker, keys)
+    origins = names_in(worker.settings.allowed_origins)
+    if not origins:
+        return application
+    return CORSMiddleware(application, origins, allow_methods=["*"], allow_headers=["*"])

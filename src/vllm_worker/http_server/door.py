@@ -3,9 +3,7 @@
 The routes behind it are those of the queue, so that what is closed to jobs is closed here too.
 """
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,18 +12,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from vllm_worker.engine.protocol import RequestContext
-from vllm_worker.errors import BadRequest, EngineDead, JobError, TooLarge
+from vllm_worker.errors import BadRequest, EngineDead, JobError, NoSuchRoute, TooLarge
 from vllm_worker.http_server.errors import (
     Busy,
     NotReady,
     Unauthorized,
     error_response,
 )
+from vllm_worker.http_server.keys import Keys
 from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.jobs.inputs import Job, NativeJob, OpenAIJob, parse_job
 from vllm_worker.jobs.validation import bad_request
 from vllm_worker.local_endpoint.errors import RequestError
-from vllm_worker.local_endpoint.keys import Keys
 from vllm_worker.local_endpoint.web import parse_form, parse_json, read_body, while_connected
 from vllm_worker.observability.job_log import JobRecord
 from vllm_worker.routes import http
@@ -34,7 +32,6 @@ from vllm_worker.routes.http import HTTPAnswer
 from vllm_worker.worker import Worker, unexpected
 
 NATIVE = ("/generate", "/runsync")
-_COMMENT = b": keep-alive\n\n"
 
 
 class Door:
@@ -109,7 +106,10 @@ class Door:
         try:
             return OpenAIJob.model_validate(given | {"body": body, "headers": headers})
         except ValidationError as error:
-            raise bad_request(error, OpenAIJob) from None
+            wrong = bad_request(error, OpenAIJob)
+        if wrong.param == "route":
+            raise NoSuchRoute(f"{path} is not a route of this worker.", "route")
+        raise wrong
 
     async def _answer(self, job: Job, record: JobRecord, send: "_Started") -> None:
         route = None
@@ -131,12 +131,11 @@ class Door:
 
     async def _send(self, answer: HTTPAnswer, record: JobRecord, send: "_Started") -> None:
         headers = [("content-type", answer.kind), ("x-request-id", record.job_id)]
-        if streams := answer.kind.startswith(http.EVENTS):
+        if answer.kind.startswith(http.EVENTS):
             headers += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-        pause = self._settings.sse_keep_alive_interval if streams else 0
-        async for part in _kept_alive(answer.body, pause):
+        async for part in answer.body:
             record.chunks += 1
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -172,24 +171,3 @@ def _native_job(body: Any) -> NativeJob:
     if not isinstance(job, NativeJob):
         raise BadRequest("This path takes native jobs: give prompt or messages.", "prompt")
     return job
-
-
-async def _kept_alive(parts: AsyncIterator[bytes], pause: float) -> AsyncIterator[bytes]:
-    """The parts, and comments while none comes for `pause` seconds; 0: no comments."""
-    if not pause:
-        async for part in parts:
-            yield part
-        return
-    upcoming = asyncio.ensure_future(anext(parts, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({upcoming}, timeout=pause)
-            if not done:
-                yield _COMMENT
-                continue
-            if (part := upcoming.result()) is None:
-                return
-            yield part
-            upcoming = asyncio.ensure_future(anext(parts, None))
-    finally:
-        upcoming.cancel()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,7 +18,7 @@ import uvloop
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.http_server.app import create_app
-from vllm_worker.local_endpoint.keys import Keys
+from vllm_worker.http_server.keys import Keys
 from vllm_worker.observability.timeline import timeline
 from vllm_worker.worker import Worker
 
@@ -38,21 +39,29 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            [f"HOST={host} PORT={port}: cannot be listened on: {reason}."]
-        ) from None
+        line = f"HOST={host} PORT={port} cannot be listened on: {reason}."
+        raise ConfigurationError([line]) from None
     # The engine's processes are forked: what they kept open would take requests that nobody reads.
     os.register_at_fork(after_in_child=listener.close)
     with listener:
         address = f"[{host}]" if ":" in host else host
-        keys = "for holders of a key" if settings.asks_for_keys else "for everybody"
         url = f"http://{address}:{listener.getsockname()[1]}"
-        logger.info("serving %s on %s once the engine is ready; OpenAI base URL %s/v1", keys, url, url)
+        whom = "with" if settings.api_keys or settings.api_keys_file else "without"
+        logger.info("serving on %s/v1 %s a key once the engine is ready", url, whom)
         yield listener
 
 
+def read_keys(settings: Settings) -> Keys:
+    """Raises ConfigurationError for a file of keys that cannot be read."""
+    file = Path(settings.api_keys_file) if settings.api_keys_file else None
+    try:
+        return Keys(settings.api_keys, file)
+    except ValueError as error:
+        raise ConfigurationError([str(error)]) from None
+
+
 @contextmanager
-def answering_that_it_starts(listener: socket.socket) -> Iterator[Callable[[], None]]:
+def telling_that_it_starts(listener: socket.socket) -> Iterator[Callable[[], None]]:
     """A process answers on the socket until what is yielded is called."""
     command = [sys.executable, "-m", "vllm_worker.http_server.starting", str(listener.fileno())]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])

@@ -187,8 +187,8 @@ def test_disable_log_requests_keeps_its_meaning() -> None:
 
 
 def test_an_option_of_vllms_server_has_a_note_without_its_value() -> None:
-    (note,) = load(API_KEY="hunter2").notes
-    assert note == "API_KEY has no effect: the worker has no HTTP server."
+    (note,) = load(SSL_KEYFILE="hunter2").notes
+    assert note == "SSL_KEYFILE has no effect: the worker does not use vLLM's HTTP server."
 
 
 # Problems

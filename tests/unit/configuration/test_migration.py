@@ -139,8 +139,8 @@ def test_keys_of_vllms_server_in_its_file_have_a_note(tmp_path: Path) -> None:
     configuration = load(VLLM_CONFIG_FILE=file)
     assert configuration.values["SEED"].text == "2"
     assert configuration.notes == (
-        "VLLM_CONFIG_FILE: host has no effect: the worker has no HTTP server.",
-        "VLLM_CONFIG_FILE: port has no effect: the worker has no HTTP server.",
+        "VLLM_CONFIG_FILE: host has no effect: the worker does not use vLLM's HTTP server.",
+        "VLLM_CONFIG_FILE: port has no effect: the worker does not use vLLM's HTTP server.",
     )
 
 

@@ -1,0 +1,216 @@
+"""The HTTP door on the real engine, asked by unmodified clients."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from tests.support.worker_process import WorkerProcess
+
+KEY = "a-secret-key"
+QUESTION: list[Any] = [{"role": "user", "content": "What is RunPod?"}]
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 40}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def http_worker(**settings: str) -> tuple[WorkerProcess, str]:
+    """A worker as on a load-balancing endpoint, and its address."""
+    port = str(free_port())
+    environment = {"RUNPOD_ENDPOINT_ID": "e", "HOST": "127.0.0.1", "PORT": port, "API_KEY": KEY}
+    return WorkerProcess(environment | settings), f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def door_worker() -> Iterator[tuple[WorkerProcess, str]]:
+    worker, url = http_worker(MAX_CONCURRENCY="4")
+    try:
+        # The port is open before the model is there.
+        seen = wait_for_status(worker, url, 200)
+        assert seen[:-1] == [204] * (len(seen) - 1)
+        assert 204 in seen
+        yield worker, url
+    finally:
+        worker.stop()
+
+
+def wait_for_status(worker: WorkerProcess, url: str, wanted: int) -> list[int]:
+    """The statuses of /ping until one is `wanted`."""
+    seen = []
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        assert worker.process.poll() is None, worker.log
+        try:
+            seen.append(httpx.get(f"{url}/ping", trust_env=False).status_code)
+        except httpx.TransportError:
+            if seen and seen[-1] != 204:
+                raise
+        if seen and seen[-1] == wanted:
+            return seen
+        time.sleep(0.2)
+    raise AssertionError(worker.log)
+
+
+@pytest.fixture
+def door_url(door_worker: tuple[WorkerProcess, str]) -> str:
+    return door_worker[1]
+
+
+@pytest.fixture
+def door_client(door_url: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{door_url}/v1", api_key=KEY, max_retries=0)
+
+
+def test_chats_and_streams(door_client: openai.OpenAI) -> None:
+    assert [model.id for model in door_client.models.list()] == ["demo"]
+    assert door_client.models.retrieve("demo").id == "demo"
+    answer = door_client.chat.completions.create(model="demo", messages=QUESTION, **GREEDY)
+    assert "RunPod" in str(answer.choices[0].message.content)
+    stream = door_client.chat.completions.create(
+        model="demo", messages=QUESTION, stream=True, **GREEDY
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == answer.choices[0].message.content
+    assert len(chunks) > 10  # as they come, in no chunks of a schedule
+    assert door_client.responses.create(model="demo", input="Hi", max_output_tokens=8).output_text
+
+
+def test_best_of_and_errors_are_those_of_the_queue(door_client: openai.OpenAI) -> None:
+    best = door_client.completions.create(
+        model="demo", prompt="Hi", n=1, best_of=3, max_tokens=4, temperature=1
+    )
+    assert len(best.choices) == 1
+    with pytest.raises(openai.BadRequestError, match="max_tokens"):
+        door_client.completions.create(model="demo", prompt="Hi", max_tokens=-1)
+    with pytest.raises(openai.NotFoundError):
+        door_client.chat.completions.create(model="other", messages=QUESTION)
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=door_client.base_url, api_key="wrong", max_retries=0).models.list()
+
+
+def test_anthropics_client(door_url: str) -> None:
+    client = anthropic.Anthropic(base_url=door_url, api_key=KEY, max_retries=0)
+    message = client.messages.create(model="demo", max_tokens=20, messages=QUESTION)
+    assert message.content[0].type == "text"
+    with client.messages.stream(model="demo", max_tokens=20, messages=QUESTION) as stream:
+        assert "".join(stream.text_stream)
+    with pytest.raises(anthropic.AuthenticationError):
+        anthropic.Anthropic(base_url=door_url, api_key="x", max_retries=0).messages.create(
+            model="demo", max_tokens=2, messages=QUESTION
+        )
+
+
+def test_curl(door_url: str) -> None:
+    body = json.dumps({"prompt": "RunPod is", "stream": True, "sampling_params": GREEDY})
+    command = [
+        "curl",
+        "-sN",
+        f"{door_url}/generate",
+        "-H",
+        f"Authorization: Bearer {KEY}",
+        "-d",
+        body,
+    ]
+    events = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    *chunks, done, _ = events.split("\n\n")
+    assert done == "data: [DONE]"
+    last = json.loads(chunks[-1].removeprefix("data: "))
+    assert last["choices"][0]["finish_reason"]
+    assert last["usage"]["output"] >= len(chunks) - 1
+
+
+def test_a_client_that_leaves_frees_its_place(door_url: str) -> None:
+    def leave() -> None:
+        body = {
+            "prompt": "x",
+            "stream": True,
+            "sampling_params": {"max_tokens": 900, "ignore_eos": True},
+        }
+        headers = {"Authorization": f"Bearer {KEY}"}
+        with httpx.stream("POST", f"{door_url}/generate", json=body, headers=headers) as answer:
+            next(answer.iter_bytes())
+
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: leave(), range(4)))
+        time.sleep(0.5)
+    jobs = httpx.get(f"{door_url}/ping", trust_env=False).json()["jobs"]
+    assert jobs == 0
+
+
+def test_more_than_it_holds_is_told_to_go_elsewhere(door_url: str) -> None:
+    body = {"prompt": "x", "sampling_params": {"max_tokens": 300, "ignore_eos": True}}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(
+            pool.map(
+                lambda _: httpx.post(
+                    f"{door_url}/generate", json=body, headers=headers, timeout=60
+                ),
+                range(12),
+            )
+        )
+    codes = sorted(answer.status_code for answer in answers)
+    assert set(codes) == {200, 429}
+    assert codes.count(200) >= 4
+
+
+def test_keys_that_are_wrong_are_not_in_the_log(door_worker: tuple[WorkerProcess, str]) -> None:
+    worker, url = door_worker
+    wrong = [KEY[:-1], KEY.upper(), f"{KEY}x", "", " ", f"{KEY},{KEY}", "Bearer", "\x7f"] * 10
+    with httpx.Client(trust_env=False) as client:
+        for key in wrong:
+            answer = client.post(f"{url}/generate", json={}, headers={"X-Api-Key": key})
+            assert answer.status_code == 401
+    assert KEY not in worker.log
+    assert ", key key, " in worker.log
+
+
+def test_what_runs_is_finished_after_sigterm() -> None:
+    worker, url = http_worker()
+    try:
+        wait_for_status(worker, url, 200)
+        body = {"prompt": "x", "sampling_params": {"max_tokens": 900, "ignore_eos": True}}
+        headers = {"Authorization": f"Bearer {KEY}"}
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{url}/generate", json=body, headers=headers, timeout=60))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while httpx.get(f"{url}/ping", trust_env=False).json()["jobs"] == 0:
+            time.sleep(0.02)
+        worker.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        assert httpx.get(f"{url}/ping", trust_env=False).status_code == 503
+        late = httpx.post(f"{url}/generate", json=body, headers=headers)
+        assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+        asking.join(60)
+        assert answers[0].status_code == 200
+        assert answers[0].json()["usage"]["output"] == 900
+        assert worker.exit_code() == 0
+        assert "Traceback" not in worker.log
+    finally:
+        worker.stop()
+
+
+def test_without_a_key_it_listens_to_nobody_else(tmp_path: Path) -> None:
+    worker = WorkerProcess({"RUNPOD_POD_ID": "p", "PORT": "0", "BASE_PATH": str(tmp_path)})
+    assert worker.exit_code() == 2
+    assert "HOST=0.0.0.0 can be reached by others: set API_KEY" in worker.log

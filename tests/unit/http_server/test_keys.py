@@ -1,0 +1,76 @@
+"""Keys of the HTTP doors."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from vllm_worker.http_server.keys import Keys
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        (bearer("one"), "key-1"),
+        ({"authorization": "bearer  two "}, "key-2"),
+        ({"x-api-key": "two"}, "key-2"),
+        ({}, None),
+        (bearer(""), None),
+        (bearer("one "), "key-1"),
+        (bearer("on"), None),
+        (bearer("oneone"), None),
+        ({"authorization": "Basic one"}, None),
+        ({"authorization": "one"}, None),
+        (bearer("\udcffone"), None),
+        (bearer("one,two"), None),
+    ],
+)
+def test_a_key_is_known_or_not(headers: dict[str, str], name: str | None) -> None:
+    assert Keys(["one", "two"]).name_of(headers) == name
+
+
+def test_without_keys_everybody_is_let_in() -> None:
+    assert not Keys([]).required
+    assert Keys([]).name_of({}) == ""
+
+
+def test_a_file_of_keys_and_hashes_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    digest = sha256(b"hashed").hexdigest()
+    file.write_text(f"# ours\nalice plain  # the first\n\nbob sha256:{digest}\n")
+    keys = Keys(["own"], file)
+    assert keys.name_of(bearer("plain")) == "alice"
+    assert keys.name_of(bearer("hashed")) == "bob"
+    assert keys.name_of(bearer("own")) == "key"
+    assert keys.name_of(bearer(digest)) is None
+    file.write_text("carol new-one\n")
+    os.utime(file, (2e9, 2e9))
+    assert keys.name_of(bearer("new-one")) == "carol"
+    assert keys.name_of(bearer("plain")) is None
+    file.unlink()
+    assert keys.name_of(bearer("new-one")) == "carol"  # until there is a file again
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("only-a-key", "line 1 must have a name and a key"),
+        ("a k\na l", "line 2 has the name of a line before it"),
+        ("a b c", "line 1 must have"),
+    ],
+)
+def test_a_file_that_is_wrong_is_said_without_its_keys(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=says) as raised:
+        Keys([], file)
+    assert "only-a-key" not in str(raised.value)
+    with pytest.raises(ValueError, match="No such file"):
+        Keys([], tmp_path / "nothing")
