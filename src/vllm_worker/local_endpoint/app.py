@@ -19,17 +19,26 @@ from vllm_worker.local_endpoint.worker_side import WorkerSide
 
 def create_app(queue: JobQueue) -> Starlette:
     """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out."""
-    gateway = Route("/openai/{path:path}", OpenAIGateway(queue))
-    client = [gateway, *ClientSide(queue).routes(), *Batches(queue).routes()]
+    gateway = OpenAIGateway(queue)
+    openai = Route("/openai/{path:path}", gateway)
+    client = [openai, *ClientSide(queue).routes(), *Batches(queue).routes()]
     worker = WorkerSide(queue).routes()
+    # As on every other local server.
+    plain = [Route("/v1/{path:path}", gateway), Route("/", _root, methods=["GET"])]
     return Starlette(
-        routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client],
+        routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client, *plain],
         exception_handlers={
             RequestError: _refused,
             HTTPException: _no_such_route,
             ClientDisconnect: _gone,
         },
     )
+
+
+async def _root(request: Request) -> Response:
+    """Where requests go."""
+    endpoint = "/v2/local"
+    return json_response({"openai": ["/v1", f"{endpoint}/openai/v1"], "runpod": endpoint})
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -46,5 +55,5 @@ def _no_such_route(request: Request, error: Exception) -> Response:
     headers = dict(error.headers) if error.headers else None
     message = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"{message}. Jobs go to /run and /runsync, OpenAI's requests to /openai/v1/…"
+        message = f"{message}. Jobs go to /run and /runsync, OpenAI's requests to /v1/…"
     return json_response({"error": message}, error.status_code, headers)

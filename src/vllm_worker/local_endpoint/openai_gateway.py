@@ -1,4 +1,6 @@
-"""The OpenAI gateway: `/openai/{path}` becomes a job, and its output the HTTP response."""
+"""The OpenAI gateway: `/openai/{path}` or `/v1/{path}` becomes a job, and its output the HTTP
+response.
+"""
 
 import json
 import re
@@ -25,7 +27,7 @@ from vllm_worker.local_endpoint.web import (
 # Not in the standard library: nginx's code for a request that was given up.
 CANCELLED_STATUS = 499
 _ERROR_STATUSES = range(400, 600)
-_ROUTE = re.compile(r"(?:/v2/[^/]+)?/openai(/.*)")
+_ROUTE = re.compile(r"(?:(?:/v2/[^/]+)?/openai)?(/.*)")
 
 
 class OpenAIGateway:

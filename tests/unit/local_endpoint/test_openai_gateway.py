@@ -307,3 +307,15 @@ async def test_headers_that_vllm_knows_go_with_the_job(
     )
     assert job["input"]["openai_headers"] == {"x-request-id": "mine"}
     answer.cancel()
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/openai/v1/models", "/v2/any/openai/v1/models"])
+async def test_the_base_url_of_other_local_servers_works_too(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, path: str
+) -> None:
+    answer = asyncio.create_task(http_client.get(f"http://x{path}"))
+    (job,) = await fake_worker.take()
+    assert job["input"] == {"openai_route": "/v1/models"}
+    answer.cancel()
+    root = (await http_client.get("http://x/")).json()
+    assert root["openai"] == ["/v1", "/v2/local/openai/v1"]
