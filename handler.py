@@ -41,7 +41,7 @@ def main() -> None:
     cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
     with (
-        serving_metrics(settings.host, settings.metrics_port) as metrics,
+        serving_metrics(settings.host, settings.metrics_port, settings.door == "http") as metrics,
         open_door(settings) as serve,
         fitness_checks(settings.door == "queue") as require_fitness,
         downloading(configuration) as downloaded,
@@ -69,8 +69,11 @@ def open_door(settings: Settings) -> Iterator[Callable[[Worker], None]]:
     from vllm_worker.http_server.server import listening, read_keys, serve, telling_that_it_starts
 
     keys = read_keys(settings)
-    with listening(settings) as listener, telling_that_it_starts(listener) as taken_over:
-        yield lambda worker: serve(worker, keys, listener, taken_over)
+    with (
+        listening(settings) as listeners,
+        telling_that_it_starts(listeners, settings.health_check_path) as taken_over,
+    ):
+        yield lambda worker: serve(worker, keys, listeners, taken_over)
 
 
 def build_engine(

@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "routes",
         "configuration",
         "observability",
+        "startup",
         "local_endpoint",
     },
     "serverless": {
@@ -72,7 +73,6 @@ MAY_USE_ENVIRON = (
     "engine/log_config.py",
     "engine/media_connector.py",
     "engine/patches/",
-    "http_server/starting.py",
     "local_endpoint/process.py",
     "serverless/fitness.py",
     "serverless/queue.py",

@@ -204,28 +204,23 @@ def _tools_without_parser(values: Values) -> str | None:
     return None
 
 
-def _one_port_for_two(values: Values) -> str | None:
-    if "METRICS_PORT" not in values or "RUNPOD_WEBHOOK_GET_JOB" in values:
-        return None  # no other port is listened on
-    port = values["PORT"].text if "PORT" in values else catalogue()["PORT"].default
-    if values["METRICS_PORT"].text == port != "0":
-        return f"METRICS_PORT={port} is also PORT, that of the local endpoint. Set another."
-    return None
-
-
 def find_door_problems(settings: Settings) -> Iterator[str]:
     """A line where requests could not come in, or could from anybody."""
     if settings.door == "queue":
         if settings.runpod_webhook_get_job is None:
-            yield "WORKER_MODE=queue: this is no worker of a queue: RunPod's variables are missing."
+            yield "WORKER_MODE=queue needs RUNPOD_WEBHOOK_GET_JOB, which is not set."
         return
-    host, _ = settings.address
+    host, port = settings.address
+    if settings.metrics_port == port != 0:
+        yield f"METRICS_PORT={port} is also PORT, on which requests come in. Set another."
+    if settings.door == "local":
+        return
     keys = settings.api_keys or settings.api_keys_file or settings.allow_no_key
     if not keys and host not in ("localhost", "::1") and not host.startswith("127."):
         yield (
             f"HOST={host} can be reached by others: set API_KEY or API_KEYS_FILE. ALLOW_NO_KEY=1 "
-            "lets everybody in, for RunPod's load balancer, which asks for RunPod's keys itself."
+            "lets everybody in, for RunPod's load balancer, which checks RunPod's keys itself."
         )
 
 
-_CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser, _one_port_for_two)
+_CONFLICTS = (_sizes_that_cannot_grow, _tools_without_parser)

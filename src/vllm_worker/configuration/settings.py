@@ -75,7 +75,8 @@ class Settings(BaseModel):
     api_keys_file: str | None = None
     allow_no_key: bool = False
     allowed_origins: str = ""
-    health_check_path: Annotated[str, Field(pattern=r"/\S*")] = "/ping"
+    health_check_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/ping"
+    port_health: Annotated[int | None, Field(ge=0, le=65535)] = None
     max_body_bytes: Annotated[int, Field(ge=1)] = 30 * 1024**2
     vllm_allow_runtime_lora_updating: bool = False
 
@@ -195,7 +196,8 @@ class Settings(BaseModel):
     @property
     def api_keys(self) -> list[str]:
         """The keys in API_KEY."""
-        return names_in(self.api_key.get_secret_value()) if self.api_key else []
+        text = self.api_key.get_secret_value() if self.api_key else ""
+        return [key.strip() for key in text.split(",") if key.strip()]
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

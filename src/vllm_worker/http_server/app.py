@@ -55,7 +55,7 @@ class Application:
         return JSONResponse({"status": "ready", "jobs": worker.jobs_in_flight})
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus' text: vLLM's metrics and the worker's."""
+        """Prometheus' text: the worker's metrics and, with DISABLE_LOG_STATS=0, vLLM's."""
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)

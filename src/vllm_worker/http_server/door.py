@@ -3,9 +3,10 @@
 The routes behind it are those of the queue, so that what is closed to jobs is closed here too.
 """
 
+import asyncio
 import uuid
-from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -15,13 +16,17 @@ from vllm_worker.engine.protocol import RequestContext
 from vllm_worker.errors import BadRequest, EngineDead, JobError, NoSuchRoute, TooLarge
 from vllm_worker.http_server.errors import (
     Busy,
+    MethodRefused,
     NotReady,
+    TooSlow,
     Unauthorized,
+    error_event,
     error_response,
 )
 from vllm_worker.http_server.keys import Keys
 from vllm_worker.jobs.headers import HEADERS
-from vllm_worker.jobs.inputs import Job, NativeJob, OpenAIJob, parse_job
+from vllm_worker.jobs.inputs import Job, Method, NativeJob, OpenAIJob, parse_job
+from vllm_worker.jobs.transportable import check_transportable
 from vllm_worker.jobs.validation import bad_request
 from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.web import parse_form, parse_json, read_body, while_connected
@@ -31,7 +36,10 @@ from vllm_worker.routes.allowlist import open_route
 from vllm_worker.routes.http import HTTPAnswer
 from vllm_worker.worker import Worker, unexpected
 
-NATIVE = ("/generate", "/runsync")
+NATIVE = "/generate"
+_UPLOAD_S = 120
+_SEND_S = 60
+"""Seconds in which a client takes a part of its answer, before it counts as gone."""
 
 
 class Door:
@@ -43,33 +51,32 @@ class Door:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        path = scope["path"]
+        request, path = Request(scope, receive), scope["path"]
         try:
             name = self.check_key(request)
             self._check_room()
         except JobError as error:
             await error_response(error, path)(scope, receive, send)
             return
-        record = self._worker.begin(_request_id(request))
+        record = self._worker.begin(f"http-{uuid.uuid4()}")
         record.key = name
-        started = _Started(send)
+        reply = _Reply(send)
+        failure: JobError
         try:
-            job = await self._job(request)
-            with suppress(ClientDisconnect):
-                await while_connected(receive, self._answer(job, record, started))
-                return
-            record.cancel()
+            await self._respond(request, record, reply)
+            return
         except ClientDisconnect:
-            record.cancel()
+            return  # the record says cancelled, unless the answer was complete
+        except asyncio.CancelledError:
+            if not self._worker.shutting_down:
+                raise
+            return  # the server has waited long enough for this client
         except JobError as error:
             failure = self._worker.failure(record, error)
-            if not started:
-                await error_response(failure, path)(scope, receive, send)
         except Exception as error:
             failure = self._worker.failure(record, unexpected(error))
-            if not started:
-                await error_response(failure, path)(scope, receive, send)
+        if not reply.begun:
+            await error_response(failure, path)(scope, receive, send)
 
     def check_key(self, request: Request) -> str:
         """The name of the request's key. Raises Unauthorized."""
@@ -87,20 +94,24 @@ class Door:
         if worker.jobs_in_flight >= worker.max_concurrency:
             raise Busy
 
-    async def _job(self, request: Request) -> Job:
+    async def _respond(self, request: Request, record: JobRecord, reply: "_Reply") -> None:
         try:
-            content = await read_body(request, self._settings.max_body_bytes)
-            kind = request.headers.get("content-type", "").lower()
-            if kind.startswith("multipart/form-data"):
-                body: Any = await parse_form(request.headers, content)
-            else:
-                body = parse_json(content) if content else None
-        except RequestError as refusal:
-            error = TooLarge if refusal.status == 413 else BadRequest
-            raise error(f"{refusal.message[0].upper()}{refusal.message[1:]}.") from None
+            async with asyncio.timeout(_UPLOAD_S):
+                job = await self._job(request)
+        except TimeoutError:
+            raise TooSlow from None
+        # The client's own id is no name for a job: vLLM aborts all requests that share one.
+        shown_id = request.headers.get("x-request-id") or record.job_id
+        answering = self._answer(job, request.url.path, shown_id, record, reply)
+        await while_connected(request.receive, answering)
+
+    async def _job(self, request: Request) -> Job:
+        body = await self._body(request)
         path, query = request.url.path, request.url.query
-        if path in NATIVE and request.method == "POST":
+        if path == NATIVE and request.method == "POST":
             return _native_job(body)
+        if request.method not in get_args(Method):
+            raise MethodRefused(path, request.method)
         headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
         given = {"route": f"{path}?{query}" if query else path, "method": request.method}
         try:
@@ -111,63 +122,80 @@ class Door:
             raise NoSuchRoute(f"{path} is not a route of this worker.", "route")
         raise wrong
 
-    async def _answer(self, job: Job, record: JobRecord, send: "_Started") -> None:
+    async def _body(self, request: Request) -> Any:
+        try:
+            content = await read_body(request, self._settings.max_body_bytes)
+            if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+                return await parse_form(request.headers, content)
+            body = parse_json(content) if content else None
+        except RequestError as refusal:
+            error = TooLarge if refusal.status == 413 else BadRequest
+            raise error(f"{refusal.message[0].upper()}{refusal.message[1:]}.") from None
+        if isinstance(body, dict):
+            check_transportable(body)
+        return body
+
+    async def _answer(
+        self, job: Job, path: str, shown_id: str, record: JobRecord, reply: "_Reply"
+    ) -> None:
         route = None
         record.kind = "native" if isinstance(job, NativeJob) else "no open route"
         if isinstance(job, OpenAIJob):
-            record.kind = route = open_route(
-                job.path, self._settings.vllm_allow_runtime_lora_updating
-            )
+            runtime_lora = self._settings.vllm_allow_runtime_lora_updating
+            record.kind = route = open_route(job.path, runtime_lora)
         context = RequestContext(record.job_id, usage=record)
         engine = self._worker.engine
-        async with http.answer(job, route, context, engine, self._settings) as answer:
-            await self._send(answer, record, send)
-            if answer.failure:
-                self._worker.failure(record, answer.failure)
-            elif answer.status >= 400:
-                record.fail(answer.status)
-            else:
-                record.outcome = "completed"
+        explain = partial(self._explain, path, record)
+        async with http.answer(job, route, context, engine, self._settings, explain) as answer:
+            await reply.begin(answer, shown_id)
+            async for part in answer.body:
+                record.chunks += 1
+                await reply.send(part)
+            if record.code is None:  # nor has a stream failed
+                if answer.status < 400:
+                    record.outcome = "completed"
+                else:
+                    record.fail(answer.status)
+            await reply.end()
 
-    async def _send(self, answer: HTTPAnswer, record: JobRecord, send: "_Started") -> None:
-        headers = [("content-type", answer.kind), ("x-request-id", record.job_id)]
-        if answer.kind.startswith(http.EVENTS):
-            headers += [("cache-control", "no-cache"), ("x-accel-buffering", "no")]
-        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-        async for part in answer.body:
-            record.chunks += 1
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    def _explain(self, path: str, record: JobRecord, error: JobError) -> bytes:
+        return error_event(self._worker.failure(record, error), path)
 
 
-class _Started:
-    """A `send` that knows whether the response has begun."""
+class _Reply:
+    """The response to one request. Raises ClientDisconnect when the client takes nothing more."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._begun = False
+        self.begun = False
 
-    def __bool__(self) -> bool:
-        return self._begun
+    async def begin(self, answer: HTTPAnswer, request_id: str) -> None:
+        headers = {**answer.headers, "x-request-id": request_id}
+        if answer.headers.get("content-type", "").startswith(http.EVENTS):
+            headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        self.begun = True
+        await self._put({"type": "http.response.start", "status": answer.status, "headers": raw})
 
-    async def __call__(self, message: Message) -> None:
-        self._begun = True
-        await self._send(message)
+    async def send(self, part: bytes) -> None:
+        await self._put({"type": "http.response.body", "body": part, "more_body": True})
 
+    async def end(self) -> None:
+        await self._put({"type": "http.response.body", "body": b"", "more_body": False})
 
-def _request_id(request: Request) -> str:
-    """The client's own, if it looks like one: it is in the log."""
-    given = request.headers.get("x-request-id", "")
-    plain = given.isascii() and given.replace("-", "").replace("_", "").isalnum()
-    return given if plain and len(given) <= 64 else f"http-{uuid.uuid4()}"
+    async def _put(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(_SEND_S):
+                await self._send(message)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
 
 def _native_job(body: Any) -> NativeJob:
     """The native form by itself, or as RunPod's `{"input": …}`."""
-    if isinstance(body, dict) and body.keys() <= {"input", "webhook", "policy", "id"}:
-        body = body.get("input")
+    if isinstance(body, dict) and body.keys() == {"input"}:
+        body = body["input"]
     job = parse_job(body)
     if not isinstance(job, NativeJob):
-        raise BadRequest("This path takes native jobs: give prompt or messages.", "prompt")
+        raise BadRequest(f"{NATIVE} takes native jobs: give prompt or messages.", "prompt")
     return job

@@ -1,6 +1,8 @@
 """Refusals of the HTTP door, and errors in the form that the client of a path reads."""
 
-from starlette.responses import JSONResponse, Response
+import json
+
+from starlette.responses import Response
 
 from vllm_worker.errors import JobError
 
@@ -30,7 +32,7 @@ class Busy(JobError):
     type = "RateLimitError"
 
     def __init__(self) -> None:
-        super().__init__("This worker has as many requests as it takes (MAX_CONCURRENCY).")
+        super().__init__("This worker is at its limit of concurrent requests (MAX_CONCURRENCY).")
 
 
 class NotReady(JobError):
@@ -43,13 +45,48 @@ class NotReady(JobError):
         super().__init__("This worker is not ready for requests. Please send it again.")
 
 
+class TooSlow(JobError):
+    """The body of the request did not come in time."""
+
+    code = 408
+    type = "RequestTimeoutError"
+
+    def __init__(self) -> None:
+        super().__init__("The body of the request did not come in time.")
+
+
+class MethodRefused(JobError):
+    """No route takes this method."""
+
+    code = 405
+    type = "MethodNotAllowedError"
+
+    def __init__(self, path: str, method: str) -> None:
+        super().__init__(f"{path} does not take {method}.", "method")
+
+
 def error_response(error: JobError, path: str) -> Response:
     """In Anthropic's form for its routes, else in OpenAI's."""
     headers = {"retry-after": "1"} if error.code in (429, 503) else {}
     if error.code == 401:
         headers["www-authenticate"] = "Bearer"
-    content: dict[str, object] = {"error": error.as_object()}
-    if path.startswith("/v1/messages"):
-        kind = _ANTHROPIC.get(error.code, "api_error")
-        content = {"type": "error", "error": {"type": kind, "message": error.message}}
-    return JSONResponse(content, error.code, headers)
+    content = json.dumps(_content(error, path))  # in ASCII: it may quote half a character
+    return Response(content, error.code, headers, "application/json")
+
+
+def error_event(error: JobError, path: str) -> bytes:
+    """The event that ends a stream."""
+    if _is_anthropics(path):
+        return f"event: error\ndata: {json.dumps(_content(error, path))}\n\n".encode()
+    return error.as_event().encode()
+
+
+def _content(error: JobError, path: str) -> dict[str, object]:
+    if not _is_anthropics(path):
+        return {"error": error.as_object()}
+    kind = _ANTHROPIC.get(error.code, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": error.message}}
+
+
+def _is_anthropics(path: str) -> bool:
+    return path.startswith("/v1/messages")

@@ -12,15 +12,16 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_HASH = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
+_HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 _NAME = re.compile(r"[\w.@-]{1,64}")
 
 
 class Keys:
     """The keys, by their names. Without one, everybody is let in.
 
-    `keys` are those of API_KEY; `file` has a line for each further key, its name and the key or its
-    SHA-256, and is read again when it has changed.
+    `keys` are those of API_KEY; `file` has a line for each further key: a name, and the key or
+    `sha256:` with its SHA-256. It is read again when it has changed.
     """
 
     def __init__(self, keys: list[str], file: Path | None = None) -> None:
@@ -51,14 +52,15 @@ class Keys:
         if not self.required:
             return ""
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = (
-            token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "").strip()
-        )
-        digest = _hashed(given)
+        given = [token] if scheme.lower() == "bearer" else []
+        given.append(headers.get("x-api-key", ""))
+        # The bytes that were sent, which headers are decoded from.
+        digests = [sha256(key.strip().encode("latin-1", "replace")).digest() for key in given]
         found = None
-        for name, key in (self._own | self._current()).items():
-            if hmac.compare_digest(digest, key) and given:
-                found = name
+        for name, key in (*self._own.items(), *self._current().items()):
+            for digest in digests:
+                if hmac.compare_digest(digest, key):
+                    found = name
         return found
 
     def _current(self) -> dict[str, bytes]:
@@ -82,7 +84,7 @@ def _read(file: Path) -> dict[str, bytes]:
     """Raises ValueError for a line that is none; it quotes no key."""
     keys: dict[str, bytes] = {}
     for number, line in enumerate(file.read_text().splitlines(), 1):
-        words = line.partition("#")[0].split()
+        words = _COMMENT.sub("", line).split()
         if not words:
             continue
         if len(words) != 2 or not _NAME.fullmatch(words[0]):

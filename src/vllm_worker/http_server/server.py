@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +20,7 @@ from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.http_server.app import create_app
 from vllm_worker.http_server.keys import Keys
 from vllm_worker.observability.timeline import timeline
+from vllm_worker.startup.signals import ignore_signals, leave
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,21 @@ _CLOSE_S = 5
 
 
 @contextmanager
-def listening(settings: Settings) -> Iterator[socket.socket]:
-    """The door's socket. Raises ConfigurationError when the port cannot be listened on."""
+def listening(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The door's sockets. Raises ConfigurationError when a port cannot be listened on."""
     host, port = settings.address
+    ports = {port, port if settings.port_health is None else settings.port_health}
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(host, number)) for number in sorted(ports)]
+        address = f"[{host}]" if ":" in host else host
+        shown = port or listeners[0].getsockname()[1]
+        whom = "with" if settings.api_keys or settings.api_keys_file else "without"
+        url = f"http://{address}:{shown}/v1"
+        logger.info("serving on %s %s a key once the engine is ready", url, whom)
+        yield listeners
+
+
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
@@ -42,13 +55,8 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
         line = f"HOST={host} PORT={port} cannot be listened on: {reason}."
         raise ConfigurationError([line]) from None
     # The engine's processes are forked: what they kept open would take requests that nobody reads.
-    os.register_at_fork(after_in_child=listener.close)
-    with listener:
-        address = f"[{host}]" if ":" in host else host
-        url = f"http://{address}:{listener.getsockname()[1]}"
-        whom = "with" if settings.api_keys or settings.api_keys_file else "without"
-        logger.info("serving on %s/v1 %s a key once the engine is ready", url, whom)
-        yield listener
+    os.register_at_fork(after_in_child=partial(os.close, listener.fileno()))
+    return listener
 
 
 def read_keys(settings: Settings) -> Keys:
@@ -61,10 +69,15 @@ def read_keys(settings: Settings) -> Keys:
 
 
 @contextmanager
-def telling_that_it_starts(listener: socket.socket) -> Iterator[Callable[[], None]]:
-    """A process answers on the socket until what is yielded is called."""
-    command = [sys.executable, "-m", "vllm_worker.http_server.starting", str(listener.fileno())]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[listener.fileno()])
+def telling_that_it_starts(
+    listeners: list[socket.socket], health: str
+) -> Iterator[Callable[[], None]]:
+    """A process answers on the sockets until what is yielded is called."""
+    files = [listener.fileno() for listener in listeners]
+    command = [sys.executable, "-m", "vllm_worker.http_server.starting", str(os.getpid()), health]
+    process = subprocess.Popen(
+        [*command, *map(str, files)], stdin=subprocess.DEVNULL, pass_fds=files, process_group=0
+    )
 
     def stop() -> None:
         process.terminate()
@@ -77,7 +90,7 @@ def telling_that_it_starts(listener: socket.socket) -> Iterator[Callable[[], Non
 
 
 def serve(
-    worker: Worker, keys: Keys, listener: socket.socket, taken_over: Callable[[], None]
+    worker: Worker, keys: Keys, listeners: list[socket.socket], taken_over: Callable[[], None]
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; return when those in flight are done.
 
@@ -85,18 +98,24 @@ def serve(
     start, SystemExit with code 1 when its engine died.
     """
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(_serve(worker, keys, listener, taken_over))
+    try:
+        asyncio.run(_serve(worker, keys, listeners, taken_over))
+    finally:
+        ignore_signals()
     if worker.exit_code:
         raise SystemExit(worker.exit_code)
 
 
 async def _serve(
-    worker: Worker, keys: Keys, listener: socket.socket, taken_over: Callable[[], None]
+    worker: Worker, keys: Keys, listeners: list[socket.socket], taken_over: Callable[[], None]
 ) -> None:
     server = _Server(worker, keys)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    serving = asyncio.create_task(server.serve(sockets=listeners))
+    listens = asyncio.create_task(server.listens.wait())
     try:
-        await server.listens.wait()
+        await asyncio.wait({serving, listens}, return_when=asyncio.FIRST_COMPLETED)
+        if not listens.done():
+            raise StartFailure("the HTTP server did not start") from serving.exception()
         taken_over()
         try:
             await worker.start()
@@ -159,4 +178,4 @@ class _Server(uvicorn.Server):
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._worker.shut_down)
         if not self._worker.ready:
-            raise SystemExit(128 + sig if sig == signal.SIGINT else 0)
+            leave()

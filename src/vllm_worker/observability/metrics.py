@@ -110,20 +110,27 @@ class PrometheusMetrics(Metrics):
 
 @contextmanager
 def serving_metrics(
-    host: str, port: int | None, registry: "CollectorRegistry | None" = None
+    host: str,
+    port: int | None,
+    count_always: bool = False,
+    registry: "CollectorRegistry | None" = None,
 ) -> Iterator[Metrics]:
-    """Serves `/metrics` on `port` from a thread in the block; None serves and counts nothing.
+    """Serves `/metrics` on `port` from a thread in the block; None serves nothing, and counts
+    nothing unless `count_always`.
 
     `registry` is prometheus_client's own if not given, which vLLM counts in. Raises
     ConfigurationError when the port cannot be listened on.
     """
-    if port is None:
+    if port is None and not count_always:
         yield Metrics()
         return
     import uvicorn
     from prometheus_client import REGISTRY
 
     registry = registry or REGISTRY
+    if port is None:
+        yield PrometheusMetrics(registry)
+        return
     config = uvicorn.Config(
         _application(registry),
         loop="asyncio",

@@ -4,33 +4,36 @@ Unlike openai.py and native.py it cuts nothing into chunks: nobody counts the PO
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.asgi_client import Response
 from vllm_worker.engine.protocol import Engine, RequestContext
-from vllm_worker.errors import EngineFailure, JobError
+from vllm_worker.errors import EngineFailure, JobError, VLLMError
 from vllm_worker.jobs.inputs import NativeJob, OpenAIJob
 from vllm_worker.routes import native, openai
 from vllm_worker.routes.allowlist import OpenRoute
 from vllm_worker.routes.openai_request import prepare
-from vllm_worker.streaming.sse import whole_events
+from vllm_worker.streaming.sse import Event, whole_events
 
 EVENTS = "text/event-stream"
-JSON = "application/json"
+_JSON = {"content-type": "application/json"}
+_OF_THE_CONNECTION = {"connection", "content-length", "date", "server", "transfer-encoding"}
+
+Explain = Callable[[JobError], bytes]
+"""Takes the error with which a stream ends, and makes the event that tells the client."""
 
 
 @dataclass
 class HTTPAnswer:
-    """Status, media type and body. `failure` is set when a stream has ended with an error."""
+    """Status, headers (names in lower case) and body."""
 
     status: int
-    kind: str
-    body: AsyncIterator[bytes]
-    failure: JobError | None = None
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes] = field(repr=False)
 
 
 @asynccontextmanager
@@ -40,38 +43,53 @@ async def answer(
     context: RequestContext,
     engine: Engine,
     settings: Settings,
+    explain: Explain,
 ) -> AsyncIterator[HTTPAnswer]:
     """The answer, for the length of the block. Raises JobError before there is one.
 
-    `route` is None for a native job. What vLLM answers keeps its status and body.
+    `route` is None for a native job. What vLLM answers keeps its status and body, but for errors
+    of the server.
     """
     if isinstance(job, NativeJob):
         outputs = native.answer(_by_token(job), context, engine, settings)
         async with aclosing(outputs):  # type: ignore[type-var]
-            yield await _native(job, outputs)
+            yield await _native(job, outputs, explain)
         return
     assert route
     if route == openai.MODEL:
-        yield HTTPAnswer(200, JSON, _once(await openai.one_model(job, context, engine)))
+        yield HTTPAnswer(200, _JSON, _once(await openai.one_model(job, context, engine)))
         return
     prepared = await prepare(job, route, context.request_id, settings)
-    context = replace(context, decoding=prepared.decoding)
-    response = await engine.call(prepared.request, context)
+    response = await engine.call(prepared.request, replace(context, decoding=prepared.decoding))
     try:
-        kind = response.headers.get("content-type", "")
-        if kind.startswith(EVENTS):
-            found = HTTPAnswer(response.status, kind, _once(b""))
-            found.body = _events(response, found)
-            yield found
+        if response.headers.get("content-type", "").startswith(EVENTS):
+            yield HTTPAnswer(response.status, _headers(response), _events(response, explain))
         elif prepared.decoding.from_samples and response.status < 400:
-            yield HTTPAnswer(200, JSON, _once(await openai.whole_answer(job, prepared, response)))
+            yield HTTPAnswer(200, _JSON, _once(await openai.whole_answer(job, prepared, response)))
         else:
-            content = await response.read()
-            if response.status in (404, 405) and content.startswith(b'{"detail"'):
-                openai.check_framework(job, response)
-            yield HTTPAnswer(response.status, kind, _once(content))
+            yield await _whole(job, response)
     finally:
         await response.aclose()
+
+
+async def _whole(job: OpenAIJob, response: Response) -> HTTPAnswer:
+    content = await response.read()
+    if response.status in (404, 405) and content.startswith(b'{"detail"'):
+        openai.check_framework(job, response)
+    if response.status >= 500:
+        raise VLLMError(response.status, _read(content))
+    return HTTPAnswer(response.status, _headers(response), _once(content))
+
+
+def _read(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return {}
+
+
+def _headers(response: Response) -> dict[str, str]:
+    return {k: v for k, v in response.headers.items() if k not in _OF_THE_CONNECTION}
 
 
 def _by_token(job: NativeJob) -> NativeJob:
@@ -80,43 +98,43 @@ def _by_token(job: NativeJob) -> NativeJob:
     return job.model_copy(update=sizes)
 
 
-async def _native(job: NativeJob, outputs: AsyncIterator[dict[str, Any]]) -> HTTPAnswer:
+async def _native(
+    job: NativeJob, outputs: AsyncIterator[dict[str, Any]], explain: Explain
+) -> HTTPAnswer:
     """The first output is awaited: a job that is refused has a status of its own."""
     first = await anext(outputs)
     if not job.stream:
-        return HTTPAnswer(200, JSON, _once(first))
-    found = HTTPAnswer(200, EVENTS, _once(b""))
-    found.body = _native_events(first, outputs, found)
-    return found
+        return HTTPAnswer(200, _JSON, _once(first))
+    return HTTPAnswer(200, {"content-type": EVENTS}, _native_events(first, outputs, explain))
 
 
 async def _native_events(
-    first: dict[str, Any], outputs: AsyncIterator[dict[str, Any]], found: HTTPAnswer
+    first: dict[str, Any], outputs: AsyncIterator[dict[str, Any]], explain: Explain
 ) -> AsyncGenerator[bytes]:
     try:
         yield _event(first)
         async for output in outputs:
             yield _event(output)
     except JobError as error:
-        found.failure = error
-        yield error.as_event().encode()
+        yield explain(error)
         return
     yield b"data: [DONE]\n\n"
 
 
-async def _events(response: Response, found: HTTPAnswer) -> AsyncGenerator[bytes]:
-    """vLLM's events; one more where the application breaks off."""
+async def _events(response: Response, explain: Explain) -> AsyncGenerator[bytes]:
+    """vLLM's events, and one more where the application breaks off."""
     try:
-        async for event in whole_events(response.parts()):
-            yield event.encode()
+        async for text in whole_events(response.parts()):
+            if failure := openai.failure_in(Event(text)):
+                explain(failure)  # vLLM has written the event
+            yield text.encode()
     except Exception as error:
-        found.failure = error if isinstance(error, JobError) else _broken(error)
-        yield found.failure.as_event().encode()
+        yield explain(error if isinstance(error, JobError) else _broken(error))
 
 
 def _broken(error: Exception) -> JobError:
     failure = EngineFailure("The engine failed in the middle of this stream.")
-    failure.__cause__ = error
+    failure.__cause__ = error.__cause__ or error
     return failure
 
 

@@ -117,7 +117,7 @@ async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event
             if tokens and flow.connected:
                 tokens, counted = flow.flushed_tokens - counted, flow.flushed_tokens
             event = Event(text, tokens)
-            failure = failure or _failure(event)
+            failure = failure or failure_in(event)
             yield event
     except Exception as error:
         # The application broke off in mid-stream: say so in the stream as well.
@@ -133,7 +133,7 @@ async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event
         raise failure
 
 
-def _failure(event: Event) -> JobError | None:
+def failure_in(event: Event) -> JobError | None:
     if not event.is_error:
         return None
     body = json.loads(event.data)

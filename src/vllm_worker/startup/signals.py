@@ -20,15 +20,26 @@ def leave_at_signals() -> None:
     The SDK takes the signals over when its loop runs.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
 
 
-def _leave(*_: object) -> None:
+def ignore_signals() -> None:
+    """SIGTERM and SIGINT say nothing new once the process is about to end: it ends in time."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_in_time)
+
+
+def leave(*_: object) -> None:
+    """End the process with code 0, through the open context managers, and at last at once."""
+    _end_in_time()
+    sys.exit(0)
+
+
+def _end_in_time(*_: object) -> None:
     # An exception that comes from nowhere can be lost, or leave a lock of logging's held.
     timer = threading.Timer(_LEAVING_S, _end_at_once)
     timer.daemon = True
     timer.start()
-    sys.exit(0)
 
 
 def _end_at_once() -> None:

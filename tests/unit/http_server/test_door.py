@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -34,6 +35,8 @@ async def echo(request: Request) -> Response:
         for word in ("a", "b"):
             await asyncio.sleep(body.get("pause", 0))
             yield f"data: {json.dumps(word)}\n\n"
+        if body.get("error"):
+            yield 'data: {"error": {"message": "no", "code": 400}}\n\n'
         if body.get("break"):
             raise ConnectionError("broken")
         yield "data: [DONE]\n\n"
@@ -76,6 +79,41 @@ async def test_what_vllm_answers_keeps_its_status_and_body() -> None:
         assert mine.headers["x-request-id"] == "mine-1"
 
 
+async def test_the_log_says_how_each_request_ended(worker_log: pytest.LogCaptureFixture) -> None:
+    async with door(engine()) as (client, _):
+        body: dict[str, Any]
+        for body in (
+            {"messages": []},
+            {"messages": [], "stream": True},
+            {"messages": [], "stream": True, "break": True},
+            {"messages": [], "stream": True, "error": True},
+            {"status": 422, "messages": []},
+            {"status": 500, "messages": []},
+        ):
+            await client.post(CHAT, json=body, headers={"X-Request-Id": "a-client's-text"})
+        await client.post("/sleep", json={"a": 1})
+        await asyncio.sleep(0.01)
+    lines = [line for line in worker_log.messages if " s in all, " in line]
+    ends = [line.rpartition(", ")[2] for line in lines]
+    assert ends == [
+        "completed",
+        "completed",
+        "failed with 500",
+        "failed with 400",
+        "failed with 422",
+        "failed with 500",
+        "failed with 403",
+    ]
+    assert "a-client's-text" not in worker_log.text
+
+
+async def test_what_could_not_be_sent_to_the_engine_is_refused_as_in_a_job() -> None:
+    async with door(engine()) as (client, _):
+        for content in (b'{"seed": 1180591620717411303424}', b'{"\\ud800": NaN, "a": "\\ud800"}'):
+            answer = await client.post(CHAT, content=content)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (400, 400)
+
+
 async def test_a_stream_leaves_event_by_event() -> None:
     async with door(engine()) as (client, _):
         body = {"messages": [], "stream": True}
@@ -93,8 +131,8 @@ async def test_a_stream_that_breaks_ends_with_an_error() -> None:
         assert "broken" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["/generate", "/runsync"])
-async def test_native_jobs(path: str) -> None:
+async def test_native_jobs() -> None:
+    path = "/generate"
     async with door(engine()) as (client, _):
         whole = (await client.post(path, json={"prompt": "x"})).json()
         assert whole["choices"][0]["tokens"] == ["Hi", " you"]
@@ -189,6 +227,36 @@ async def test_browsers_may_ask_where_the_operator_says_so() -> None:
     async with door(engine()) as (client, _):
         answer = await client.post(CHAT, json={"messages": []}, headers=page)
         assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+async def test_a_method_that_no_route_takes(method: str) -> None:
+    async with door(engine()) as (client, _):
+        assert (await client.request(method, "/v1/models")).status_code == 405
+
+
+async def test_anthropics_streams_end_with_anthropics_errors() -> None:
+    async with door(engine()) as (client, _):
+        body = {"messages": [], "stream": True, "break": True}
+        answer = await client.post("/v1/messages", json=body)
+        *_, last, _ = answer.text.split("\n\n")
+        kind, data = last.split("\n")
+        assert kind == "event: error"
+        assert json.loads(data.removeprefix("data: "))["error"]["type"] == "api_error"
+
+
+async def test_who_stalls_does_not_hold_a_place_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vllm_worker.http_server.door._UPLOAD_S", 0.1)
+
+    async def stalled() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    async with door(engine(), MAX_CONCURRENCY="1") as (client, worker):
+        answer = await client.post(CHAT, content=stalled())
+        assert answer.status_code == 408
+        await asyncio.sleep(0)
+        assert not worker.jobs_in_flight
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ def bearer(key: str) -> dict[str, str]:
         (bearer("oneone"), None),
         ({"authorization": "Basic one"}, None),
         ({"authorization": "one"}, None),
-        (bearer("\udcffone"), None),
+        (bearer("\xffone"), None),
+        ({"authorization": "Bearer of-runpod", "x-api-key": "one"}, "key-1"),
         (bearer("one,two"), None),
     ],
 )
@@ -42,12 +43,22 @@ def test_without_keys_everybody_is_let_in() -> None:
 def test_a_file_of_keys_and_hashes_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     digest = sha256(b"hashed").hexdigest()
-    file.write_text(f"# ours\nalice plain  # the first\n\nbob sha256:{digest}\n")
+    hexadecimal = "0123456789abcdef" * 4
+    file.write_text(
+        f"# ours\nalice plain  # the first\n\nbob sha256:{digest}\n"
+        f"hex {hexadecimal}\nsharp a#b\nkey another\nunicode schl\u00fcssel\n"
+    )
     keys = Keys(["own"], file)
     assert keys.name_of(bearer("plain")) == "alice"
     assert keys.name_of(bearer("hashed")) == "bob"
     assert keys.name_of(bearer("own")) == "key"
     assert keys.name_of(bearer(digest)) is None
+    assert keys.name_of(bearer(hexadecimal)) == "hex"
+    assert keys.name_of(bearer("a#b")) == "sharp"
+    assert keys.name_of(bearer("a")) is None
+    assert keys.name_of(bearer("another")) == "key"
+    sent = "schl\u00fcssel".encode().decode("latin-1")  # as a header is read
+    assert keys.name_of(bearer(sent)) == "unicode"
     file.write_text("carol new-one\n")
     os.utime(file, (2e9, 2e9))
     assert keys.name_of(bearer("new-one")) == "carol"

@@ -128,7 +128,7 @@ async def test_a_loop_that_is_held_up_shows(
 
 @pytest.fixture
 def metrics_url(registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture) -> Iterator[str]:
-    with serving_metrics("127.0.0.1", 0, registry):
+    with serving_metrics("127.0.0.1", 0, registry=registry):
         yield address(worker_log)
 
 
@@ -152,7 +152,7 @@ def test_only_metrics_are_served(metrics_url: str) -> None:
 def test_nothing_listens_after_the_end_and_an_open_connection_does_not_delay_it(
     registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture
 ) -> None:
-    with serving_metrics("127.0.0.1", 0, registry):
+    with serving_metrics("127.0.0.1", 0, registry=registry):
         port = int(address(worker_log).rpartition(":")[2])
         idle = socket.create_connection(("127.0.0.1", port))
         idle.sendall(b"GET /metrics HTTP/1.1\r\n")
@@ -168,7 +168,7 @@ def test_a_process_that_was_forked_meanwhile_does_not_keep_the_port(
     registry: CollectorRegistry, worker_log: pytest.LogCaptureFixture
 ) -> None:
     fork = multiprocessing.get_context("fork")
-    with serving_metrics("127.0.0.1", 0, registry):
+    with serving_metrics("127.0.0.1", 0, registry=registry):
         port = int(address(worker_log).rpartition(":")[2])
         child = fork.Process(target=time.sleep, args=(60,))
         child.start()
