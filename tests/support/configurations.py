@@ -86,11 +86,11 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"METRICS_PORT": "8000"},
-        "METRICS_PORT=8000 is also PORT, that of the local endpoint. Set another.",
+        "METRICS_PORT=8000 is also PORT, on which requests come in. Set another.",
     ),
     (
         {"PORT": "9000", "METRICS_PORT": "9000"},
-        "METRICS_PORT=9000 is also PORT, that of the local endpoint. Set another.",
+        "METRICS_PORT=9000 is also PORT, on which requests come in. Set another.",
     ),
     (
         {"METRICS_PORT": "70000"},
