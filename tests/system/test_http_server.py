@@ -74,6 +74,11 @@ def wait_until_idle(url: str) -> None:
     raise AssertionError("requests are left")
 
 
+def native_lines(worker: WorkerProcess) -> list[str]:
+    """The lines of the job log about native jobs."""
+    return [line for line in worker.log.splitlines() if ": native, model demo, key key" in line]
+
+
 @pytest.fixture
 def door_url(door_worker: tuple[WorkerProcess, str]) -> str:
     return door_worker[1]
@@ -149,7 +154,8 @@ def test_a_client_that_leaves_frees_its_place(
     worker, url = door_worker
     sampling = {"max_tokens": 900, "ignore_eos": True}
     body = {"prompt": "x", "stream": True, "sampling_params": sampling}
-    before = worker.log.count("native, model demo, key key")
+    wait_until_idle(url)
+    before = len(native_lines(worker))
 
     def leave(_: int) -> None:
         with httpx.stream("POST", f"{url}/generate", json=body, headers=HEADERS) as answer:
@@ -159,8 +165,8 @@ def test_a_client_that_leaves_frees_its_place(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(leave, range(4)))
     wait_until_idle(url)
-    lines = [line for line in worker.log.splitlines() if "native, model demo, key key" in line]
-    assert [line.rpartition(", ")[2] for line in lines[before:]] == ["cancelled"] * 4
+    ends = [line.rpartition(", ")[2] for line in native_lines(worker)[before:]]
+    assert ends == ["cancelled"] * 4
 
 
 def test_more_than_it_holds_is_told_to_go_elsewhere(door_url: str) -> None:
