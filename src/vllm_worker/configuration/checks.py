@@ -213,8 +213,6 @@ def find_door_problems(settings: Settings) -> Iterator[str]:
     host, port = settings.address
     if settings.metrics_port == port != 0:
         yield f"METRICS_PORT={port} is also PORT, on which requests come in. Set another."
-    if settings.door == "local":
-        return
     keys = settings.api_keys or settings.api_keys_file or settings.allow_no_key
     if not keys and host not in ("localhost", "::1") and not host.startswith("127."):
         yield (

@@ -5,6 +5,7 @@ import json
 from starlette.responses import Response
 
 from vllm_worker.errors import JobError
+from vllm_worker.http_server.keys import WITHOUT_KEY
 
 _ANTHROPIC = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
@@ -20,9 +21,7 @@ class Unauthorized(JobError):
     type = "AuthenticationError"
 
     def __init__(self) -> None:
-        super().__init__(
-            "The API key is missing or wrong: send Authorization: Bearer KEY, or x-api-key: KEY."
-        )
+        super().__init__(WITHOUT_KEY)
 
 
 class Busy(JobError):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+WITHOUT_KEY = "The API key is missing or wrong: send Authorization: Bearer KEY, or x-api-key: KEY."
+
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _NAME = re.compile(r"[\w.@-]{1,64}")

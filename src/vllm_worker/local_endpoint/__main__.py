@@ -1,9 +1,12 @@
 """`python -m vllm_worker.local_endpoint`: the endpoint in the foreground."""
 
 import argparse
+import os
 import socket
 import sys
+from pathlib import Path
 
+from vllm_worker.http_server.keys import Keys
 from vllm_worker.local_endpoint.process import EndpointStartError, listen
 from vllm_worker.local_endpoint.server import serve
 
@@ -11,6 +14,10 @@ from vllm_worker.local_endpoint.server import serve
 def main() -> None:
     """Parse the command line and serve until told to stop."""
     arguments = _arguments()
+    try:
+        keys = _keys()
+    except ValueError as error:
+        sys.exit(str(error))
     if arguments.fd is not None:
         listener = socket.socket(fileno=arguments.fd)
     else:
@@ -21,7 +28,13 @@ def main() -> None:
         host, port = listener.getsockname()[:2]
         sys.stdout.write(f"local endpoint: http://{host}:{port}/v2/{arguments.endpoint_id}\n")
         sys.stdout.flush()
-    serve(listener, arguments.parent)
+    serve(listener, arguments.parent, keys)
+
+
+def _keys() -> Keys:
+    own = [key.strip() for key in os.environ.get("API_KEY", "").split(",") if key.strip()]
+    file = os.environ.get("API_KEYS_FILE")
+    return Keys(own, Path(file) if file else None)
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,10 +4,13 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vllm_worker.http_server.keys import WITHOUT_KEY, Keys
 from vllm_worker.local_endpoint.batches import Batches
 from vllm_worker.local_endpoint.client_side import ClientSide
 from vllm_worker.local_endpoint.errors import RequestError
@@ -17,8 +20,11 @@ from vllm_worker.local_endpoint.web import json_response
 from vllm_worker.local_endpoint.worker_side import WorkerSide
 
 
-def create_app(queue: JobQueue) -> Starlette:
-    """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out."""
+def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
+    """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out.
+
+    With `keys`, clients and workers have to send one of them.
+    """
     gateway = OpenAIGateway(queue)
     openai = Route("/openai/{path:path}", gateway)
     client = [openai, *ClientSide(queue).routes(), *Batches(queue).routes()]
@@ -32,7 +38,26 @@ def create_app(queue: JobQueue) -> Starlette:
             HTTPException: _no_such_route,
             ClientDisconnect: _gone,
         },
+        middleware=[Middleware(_Lock, keys)] if keys and keys.required else [],
     )
+
+
+class _Lock:
+    """Lets nobody through to the application who has no key."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._keys.name_of(Request(scope).headers) is None:
+            error = {
+                "message": WITHOUT_KEY, "type": "AuthenticationError", "param": None, "code": 401,
+            }  # fmt: skip
+            headers = {"www-authenticate": "Bearer"}
+            await json_response({"error": error}, 401, headers)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 async def _root(request: Request) -> Response:

@@ -3,13 +3,17 @@
 import contextlib
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from vllm_worker.http_server.keys import Keys
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -64,11 +68,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def start(host: str, port: int, endpoint_id: str = "local") -> EndpointProcess:
+def start(
+    host: str,
+    port: int,
+    endpoint_id: str = "local",
+    keys: Sequence[str] = (),
+    keys_file: str | None = None,
+) -> EndpointProcess:
     """Start the endpoint and wait until it answers.
 
-    The child ends with this process. Raises EndpointStartError, e.g. when the port is taken.
+    With `keys` or a file of them it asks for one, and the worker gets one of its own. The child
+    ends with this process. Raises EndpointStartError, e.g. when the port is taken.
     """
+    try:
+        Keys(list(keys), Path(keys_file) if keys_file else None)
+    except ValueError as error:
+        raise EndpointStartError(str(error)) from None
+    worker_key = secrets.token_urlsafe() if keys or keys_file else None
+    asked = ",".join([*keys, worker_key]) if worker_key else ""
     # The parent opens the socket: a taken port and the number of a free one are known here.
     with listen(host, port) as listener:
         port = listener.getsockname()[1]
@@ -83,11 +100,13 @@ def start(host: str, port: int, endpoint_id: str = "local") -> EndpointProcess:
             [*command, "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env={**os.environ, "PYTHONPATH": _python_path()}
+            | {"API_KEY": asked, "API_KEYS_FILE": keys_file or ""},
         )
     address = _ANY_ADDRESS.get(host, host)
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
-    endpoint = EndpointProcess(host, port, url, worker_environment(url, endpoint_id), process)
+    environment = worker_environment(url, endpoint_id, key=worker_key)
+    endpoint = EndpointProcess(host, port, url, environment, process)
     try:
         _wait_for_answer(endpoint, address)
     except BaseException:
@@ -97,7 +116,10 @@ def start(host: str, port: int, endpoint_id: str = "local") -> EndpointProcess:
 
 
 def worker_environment(
-    base_url: str, endpoint_id: str = "local", worker_id: str | None = None
+    base_url: str,
+    endpoint_id: str = "local",
+    worker_id: str | None = None,
+    key: str | None = None,
 ) -> dict[str, str]:
     """The variables with which the RunPod SDK takes its jobs from an endpoint at `base_url`.
 
@@ -113,7 +135,7 @@ def worker_environment(
         "RUNPOD_WEBHOOK_PING": f"{base}/ping/$RUNPOD_POD_ID?gpu=local",
         "RUNPOD_POD_ID": worker_id or f"local-{uuid.uuid4().hex[:8]}",
         "RUNPOD_ENDPOINT_ID": endpoint_id,
-        "RUNPOD_AI_API_KEY": "local",
+        "RUNPOD_AI_API_KEY": f"Bearer {key}" if key else "local",  # sent as it is
     }
 
 

@@ -9,6 +9,7 @@ from types import FrameType
 
 import uvicorn
 
+from vllm_worker.http_server.keys import Keys
 from vllm_worker.local_endpoint.app import create_app
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.webhooks import Webhooks
@@ -27,9 +28,11 @@ class EndpointServer(uvicorn.Server):
     results can be posted; the parent then ends it with SIGTERM.
     """
 
-    def __init__(self, queue: JobQueue, parent: int | None = None) -> None:
+    def __init__(
+        self, queue: JobQueue, parent: int | None = None, keys: Keys | None = None
+    ) -> None:
         config = uvicorn.Config(
-            create_app(queue),
+            create_app(queue, keys),
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -64,11 +67,11 @@ class EndpointServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(listener: socket.socket, parent: int | None = None) -> None:
+def serve(listener: socket.socket, parent: int | None, keys: Keys) -> None:
     """Serve on a listening socket until SIGTERM, or until the process `parent` is gone.
 
     Without a parent, SIGINT ends it too.
     """
-    server = EndpointServer(JobQueue(on_end=Webhooks()), parent)
+    server = EndpointServer(JobQueue(on_end=Webhooks()), parent, keys)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -27,7 +27,9 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
         return
     try:
         with step("local endpoint started"):
-            endpoint = process.start(*settings.address)
+            endpoint = process.start(
+                *settings.address, keys=settings.api_keys, keys_file=settings.api_keys_file
+            )
     except process.EndpointStartError as error:
         raise ConfigurationError([str(error)]) from None
     os.environ.update(endpoint.environment)

@@ -55,6 +55,36 @@ def wait_until_refused(http: httpx.Client, url: str, seconds: float) -> None:
     pytest.fail(f"{url} still answers after {seconds} s")
 
 
+def test_with_keys_clients_and_the_worker_need_one(http: httpx.Client) -> None:
+    endpoint = start("127.0.0.1", 0, keys=["first-key", "two"])
+    try:
+        take = endpoint.environment["RUNPOD_WEBHOOK_GET_JOB"].replace("$ID", "w")
+        worker = {"Authorization": endpoint.environment["RUNPOD_AI_API_KEY"]}
+        for method, url in [
+            ("GET", f"{endpoint.url}/health"),
+            ("POST", f"{endpoint.url}/v2/local/run"),
+            ("POST", f"{endpoint.url}/v1/chat/completions"),
+            ("GET", take),
+        ]:
+            refused = http.request(method, url, headers={"Authorization": "Bearer three"})
+            assert refused.status_code == 401
+            assert refused.json()["error"]["type"] == "AuthenticationError"
+        for key in ("first-key", "two"):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert http.get(f"{endpoint.url}/health", headers=headers).status_code == 200
+        url = f"{endpoint.url}/v2/local/run"
+        job_id = http.post(url, json=JOB, headers={"x-api-key": "two"}).json()["id"]
+        assert http.get(take, headers=worker).json()["id"] == job_id
+        assert "first-key" not in str(endpoint.process.args)  # seen by every user of the machine
+    finally:
+        endpoint.stop()
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(EndpointStartError, match="API_KEYS_FILE="):
+        start("127.0.0.1", 0, keys_file=str(tmp_path / "nothing"))
+
+
 def test_ctrl_c_closes_and_stop_ends(http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # the child must find the package without it
     endpoint = start("127.0.0.1", 0)
