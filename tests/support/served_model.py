@@ -13,8 +13,7 @@ import runpod
 from tests.support.running import running_worker_and_endpoint
 
 NAME = "small"
-_ENVIRONMENT = {
-    "OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME,
+SMALL = {
     # A start as short as can be: nothing is compiled, and the cache is as small as the model.
     "ENFORCE_EAGER": "1",
     "KV_CACHE_MEMORY_BYTES": str(256 * 1024**2),
@@ -68,6 +67,11 @@ def serving(make: Callable[[Path], None], **environment: str) -> Iterator[Served
     """A worker for the model that `make` puts into a folder, on an endpoint of its own."""
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder))
-        model = {"MODEL_NAME": folder} | _ENVIRONMENT | environment
+        model = (
+            {"MODEL_NAME": folder}
+            | {"OPENAI_SERVED_MODEL_NAME_OVERRIDE": NAME}
+            | SMALL
+            | environment
+        )
         with running_worker_and_endpoint(model) as (_, endpoint):
             yield ServedModel(endpoint.url)

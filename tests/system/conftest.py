@@ -8,6 +8,7 @@ import pytest
 import runpod
 
 from tests.support import worker_process
+from tests.support.http_worker import http_worker, wait_for_status
 from tests.support.running import end_with, running_endpoint
 from tests.support.stream_gate import StreamGate, stream_gate
 from tests.support.worker_process import WorkerProcess, running_worker
@@ -68,3 +69,21 @@ def runpod_endpoint(
 ) -> runpod.Endpoint:
     monkeypatch.setattr(runpod, "endpoint_url_base", f"{endpoint.url}/v2")
     return runpod.Endpoint("local", api_key="none")
+
+
+@pytest.fixture(scope="session")
+def door_worker() -> Iterator[tuple[WorkerProcess, str]]:
+    worker, url = http_worker(MAX_CONCURRENCY="4")
+    try:
+        # The port is open before the model is there.
+        seen = wait_for_status(worker, url, 200)
+        assert seen[:-1] == [204] * (len(seen) - 1)
+        assert 204 in seen
+        yield worker, url
+    finally:
+        worker.stop()
+
+
+@pytest.fixture
+def door_url(door_worker: tuple[WorkerProcess, str]) -> str:
+    return door_worker[1]

@@ -1,16 +1,13 @@
 """The table of bad input through RunPod's queue: it leaves the worker as it was."""
 
 import json
-import re
 from typing import Any
 
 import httpx
 
-from tests.support.bad_inputs import CASES, REFERENCE, Case
+from tests.support.bad_inputs import CASES, REFERENCE, Case, without_ids
 from tests.support.worker_process import WorkerProcess
 from vllm_worker.local_endpoint.process import EndpointProcess
-
-_ID_OR_TIME = re.compile(r'"(id|created|delayTime|executionTime)": ("[^"]*"|\d+)')
 
 
 def test_after_the_whole_table_twice_the_answers_are_the_same(
@@ -29,7 +26,7 @@ def answer(client: httpx.Client, job: Any) -> str:
     """The job's outputs as they came, but for ids and times."""
     done = post(client, job).json()
     assert done["status"] == "COMPLETED", done
-    return _ID_OR_TIME.sub("", json.dumps(done["output"]))
+    return without_ids(json.dumps(done["output"]))
 
 
 def check(client: httpx.Client, case: Case) -> None:

@@ -1,34 +1,21 @@
 """Audio in a job and in an upload; the same sound gives the same text whichever way it comes."""
 
 import base64
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openai
 import pytest
-import soundfile
 
+from tests.support.audio import sound
 from tests.support.examples import run_section
 from tests.support.served_model import NAME, ServedModel, openai_job, serving
 from tests.support.small_models import CLIP_S, make_transcription_model
 
 TRANSCRIPTIONS, TRANSLATIONS = "/v1/audio/transcriptions", "/v1/audio/translations"
 SETTINGS = {"language": "en", "temperature": 0}
-RATE = 16_000
-
-
-def sound(kind: str = "WAV", pitch: int = 440, seconds: float = 1.5) -> bytes:
-    """A sine; `pitch` in hertz."""
-    times = np.arange(int(seconds * RATE)) / RATE
-    # Integers, which every lossless format keeps as they are.
-    samples = np.int16(16_000 * np.sin(2 * np.pi * pitch * times))
-    file = io.BytesIO()
-    soundfile.write(file, samples, RATE, format=kind)
-    return file.getvalue()
 
 
 def text_of(content: bytes) -> str:
