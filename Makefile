@@ -6,7 +6,7 @@ VLLM ?= all
 
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test test-fast test-vllm soak fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.PHONY: help serve test test-fast test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
 	$(BIN)/pytest -n 2 tests/unit
@@ -34,6 +34,9 @@ test-vllm: set-up        ## the worker with another vLLM: VLLM=0.31.0, all (hour
 
 soak: set-up             ## 10,000 jobs in a random mix, of which nothing may be left (some ten minutes)
 	$(BIN)/python -m tests.soak
+
+soak-http: set-up        ## the same as HTTP requests, a fifth of whose clients leave
+	$(BIN)/python -m tests.soak --http
 
 test-volume: set-up      ## workers that compile and share a volume (minutes; not in make test)
 	$(BIN)/pytest -m slow tests/system/test_volume.py

@@ -1,4 +1,5 @@
-"""`python -m benchmarks [--quick]`: the bare engine, vLLM's server, a proxy and this worker.
+"""`python -m benchmarks [--quick]`: the bare engine, vLLM's server, a proxy, and this worker with a
+queue and in http mode.
 
 Prints a table. A whole run also prints how it stands against the targets, and writes the results
 and their charts to benchmarks/results/, from which `make generate` makes the page in docs/.
@@ -42,7 +43,7 @@ async def run(quick: bool, rounds: int) -> dict[Key, list[Figures]]:
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     async with AsyncExitStack() as stack:
         running: list[System] = []
-        for start in (systems.raw, systems.served, systems.ours):
+        for start in (systems.raw, systems.served, systems.ours, systems.over_http):
             say(f"starting {start.__name__}")
             for system in await stack.enter_async_context(start(logs)):
                 async with system.awake():

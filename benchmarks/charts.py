@@ -7,7 +7,13 @@ from matplotlib.figure import Figure
 from benchmarks.report import Results, load
 from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, RESULTS, SYSTEMS
 
-_COLOURS = {"raw": "#bbbbbb", "serve": "#8da0cb", "proxy": "#fc8d62", "ours": "#1b9e77"}
+_COLOURS = {
+    "raw": "#bbbbbb",
+    "serve": "#8da0cb",
+    "proxy": "#fc8d62",
+    "ours": "#1b9e77",
+    "http": "#66a61e",
+}
 _STREAMS = (1, 16, 64, 256)
 
 
@@ -43,7 +49,9 @@ def _bars(axes: Axes, results: Results, name: str, streams: int, kinds: tuple[st
         places = [number + index * width for number in range(len(kinds))]
         bars = axes.bar(places, values, width, color=_COLOURS[system], label=system)
         axes.bar_label(bars, fmt="%.3g", fontsize=7)
-    axes.set_xticks([number + 1.5 * width for number in range(len(kinds))], kinds)
+    axes.set_xticks(
+        [number + (len(SYSTEMS) - 1) / 2 * width for number in range(len(kinds))], kinds
+    )
 
 
 if __name__ == "__main__":

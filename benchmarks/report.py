@@ -26,10 +26,10 @@ class Results:
     def figures(self, kind: str, streams: int, system: str, latency: float = 0.0) -> Figures:
         return self.medians[kind, streams, latency, system]
 
-    def ratio(self, name: str, kind: str, streams: int, system: str) -> float:
-        """Ours to another system's."""
-        ours, other = (getattr(self.figures(kind, streams, s), name) for s in ("ours", system))
-        return float(ours / other)
+    def ratio(self, name: str, kind: str, streams: int, system: str, of: str = "ours") -> float:
+        """Ours, or that of another system, to a system's."""
+        one, other = (getattr(self.figures(kind, streams, s), name) for s in (of, system))
+        return float(one / other)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,18 @@ def targets(results: Results) -> Iterator[Target]:
         yield Target(f"64 × {kind}, longest gap", _ALLOWED_GAP_MS, gap, "ms", at_most=True)
         many, few = (results.figures(kind, n, "ours").tokens_per_s for n in (256, 64))
         yield Target(f"256 × {kind}, tokens/s", 0.95, many / few, "× ours at 64")
+    yield from _http_targets(results)
+
+
+def _http_targets(results: Results) -> Iterator[Target]:
+    for figure, name, streams, bound in (
+        ("tokens/s", "tokens_per_s", 64, 1.1),
+        ("CPU per 100,000 tokens", "cpu_per_100k", 64, 0.8),
+        ("first token p50", "first_p50", 1, 1.1),
+    ):
+        measured = results.ratio(name, CHAT_STREAM, streams, "serve", of="http")
+        label = f"http: {streams} × {CHAT_STREAM}, {figure}"
+        yield Target(label, bound, measured, "× serve", at_most=name != "tokens_per_s")
 
 
 def targets_table(results: Results) -> str:

@@ -1,4 +1,6 @@
-"""What is compared: the bare engine, vLLM's server, a proxy in front of it, and this worker."""
+"""What is compared: the bare engine, vLLM's server, a proxy in front of it, and this worker with a
+queue and in http mode.
+"""
 
 import asyncio
 import json
@@ -22,7 +24,7 @@ from vllm_worker.configuration import load_configuration
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "results.json"
-SYSTEMS = ("raw", "serve", "proxy", "ours")
+SYSTEMS = ("raw", "serve", "proxy", "ours", "http")
 SETTINGS = {
     "MODEL_NAME": "demo",
     "MAX_NUM_SEQS": "256",
@@ -140,8 +142,7 @@ async def raw(logs: Path) -> AsyncIterator[list[System]]:
 @asynccontextmanager
 async def served(logs: Path) -> AsyncIterator[list[System]]:
     """vLLM's server called directly, and the proxy in front of the same server."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = _free_port()
     url = f"http://127.0.0.1:{port}"
     words = [word for _, option in load_configuration(SETTINGS).options() for word in option]
     module = "vllm.entrypoints.launchers.api_server.entry"
@@ -153,11 +154,8 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
         server = await stack.enter_async_context(
             python_process("serve", command, environment, logs)
         )
-        timeout = aiohttp.ClientTimeout(total=None)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
-        )
-        await _until_answering(session, server)
+        session = await stack.enter_async_context(_session(url))
+        await _until_answering(session, server, "/health")
         platform = await stack.enter_async_context(running_platform())
         worker = await stack.enter_async_context(
             python_process(
@@ -168,21 +166,12 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
             )
         )
 
-        async def ask(case: Case) -> Answer:
-            answer = Answer(time.perf_counter())
-            async with session.post(case.route, json=case.body) as response:
-                assert response.status == 200, await response.text()
-                async for _ in response.content.iter_any():
-                    answer.chunks.append(time.perf_counter())
-            answer.ended = time.perf_counter()
-            return answer
-
-        async def ask_all(case: Case) -> list[Answer]:
-            return await asyncio.gather(*(ask(case) for _ in range(case.streams)))
-
         roots = [psutil.Process(server.pid)]
         behind = [*roots, psutil.Process(worker.pid)]
-        yield [System("serve", roots, ask_all), _queued("proxy", behind, platform, logs)]
+        yield [
+            System("serve", roots, _asking(session, lambda case: (case.route, case.body))),
+            _queued("proxy", behind, platform, logs),
+        ]
         platform.close()
 
 
@@ -201,6 +190,56 @@ async def ours(
     ):
         yield [_queued("ours", [psutil.Process(worker.pid)], platform, logs)]
         platform.close()
+
+
+@asynccontextmanager
+async def over_http(logs: Path) -> AsyncIterator[list[System]]:
+    """This worker in http mode, called directly as vLLM's server is."""
+    port = _free_port()
+    environment = {"WORKER_MODE": "http", "PORT": str(port)} | _watched("http", logs)
+    command = ["-m", "benchmarks.watched_handler"]
+    async with (
+        python_process("http", command, environment, logs) as worker,
+        _session(f"http://127.0.0.1:{port}") as session,
+    ):
+        await _until_answering(session, worker, "/ping")
+
+        def request(case: Case) -> tuple[str, dict[str, Any]]:
+            return ("/generate", case.job) if case.kind == NATIVE else (case.route, case.body)
+
+        roots = [psutil.Process(worker.pid)]
+        yield [System("http", roots, _asking(session, request), None, logs / "http.lag")]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _session(url: str) -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=None)
+    return aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
+
+
+def _asking(
+    session: aiohttp.ClientSession, request: Callable[[Case], tuple[str, dict[str, Any]]]
+) -> Callable[[Case], Awaitable[list[Answer]]]:
+    """Asks over HTTP; `request` gives the path and the body of a case."""
+
+    async def ask(case: Case) -> Answer:
+        path, body = request(case)
+        answer = Answer(time.perf_counter())
+        async with session.post(path, json=body) as response:
+            assert response.status == 200, await response.text()
+            async for _ in response.content.iter_any():
+                answer.chunks.append(time.perf_counter())
+        answer.ended = time.perf_counter()
+        return answer
+
+    async def ask_all(case: Case) -> list[Answer]:
+        return await asyncio.gather(*(ask(case) for _ in range(case.streams)))
+
+    return ask_all
 
 
 def _watched(name: str, logs: Path) -> dict[str, str]:
@@ -260,14 +299,15 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 async def _until_answering(
-    session: aiohttp.ClientSession, server: asyncio.subprocess.Process
+    session: aiohttp.ClientSession, server: asyncio.subprocess.Process, path: str
 ) -> None:
     async with asyncio.timeout(_START_S):
         while True:
-            assert server.returncode is None, "vLLM's server did not start"
+            assert server.returncode is None, "the server did not start"
             try:
-                async with session.get("/health") as response:
+                async with session.get(path) as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientError:
-                await asyncio.sleep(0.5)
+                pass  # it does not listen yet
+            await asyncio.sleep(0.5)

@@ -1,6 +1,8 @@
 """`make soak`: thousands of jobs on the real engine and SDK, and nothing may be left of them.
 
-.venv/bin/python -m tests.soak [--jobs 10000] [--seed 0]
+.venv/bin/python -m tests.soak [--http] [--jobs 10000] [--seed 0]
+
+With --http, jobs come as HTTP requests and not from RunPod's queue.
 """
 
 import argparse
@@ -15,9 +17,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.soak.clients import Client, Played
+from tests.soak.clients import Played, Player
 from tests.soak.plan import PlannedJob, plan
-from tests.soak.rig import Holdings, Rig, running_rig
+from tests.soak.rig import Holdings, Rig, running_http_rig, running_rig
 
 _CLIENTS, _MAX_CONCURRENCY = 48, 32
 """More clients than the worker holds jobs, so that some are cancelled in the queue."""
@@ -29,7 +31,7 @@ _PROGRESS = 500
 
 def soak(rig: Rig, jobs: int, warm_up: int, seed: int) -> list[str]:
     """What went wrong, a line each. What the worker holds after `warm_up` jobs is the measure."""
-    planned = list(plan(jobs, seed))
+    planned = list(plan(jobs, seed, rig.fates))
     played = asyncio.run(_play(rig, planned[:warm_up], _CLIENTS))
     before = rig.settled()
     played += asyncio.run(_play(rig, planned[warm_up:], _CLIENTS))
@@ -38,7 +40,7 @@ def soak(rig: Rig, jobs: int, warm_up: int, seed: int) -> list[str]:
     alone = asyncio.run(_play(rig, [one.job for one in again], clients=1))
     _report(rig, played, before, after)
     wrong = [f"job {one.job.number} ({one.job.fate}): {one.wrong}" for one in played if one.wrong]
-    wrong += _wrong_ends(rig)
+    wrong += rig.wrong_ends([*played, *alone])
     wrong += _left(before, after)
     wrong += [
         f"job {one.job.number} alone: {other.text!r}, not {one.text!r}"
@@ -52,18 +54,17 @@ async def _play(rig: Rig, jobs: Iterable[PlannedJob], clients: int) -> list[Play
     """Plays jobs, so many at a time."""
     rest, played, began = iter(jobs), list[Played](), time.monotonic()
 
-    async def play_on(client: Client) -> None:
+    async def play_on(client: Player) -> None:
         for job in rest:
             played.append(await client.play(job))
             if len(played) % _PROGRESS == 0:
                 say(f"{len(played)} jobs in {time.monotonic() - began:.0f} s")
 
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    base_url = f"{rig.url}/v2/local"
     async with httpx.AsyncClient(
-        base_url=base_url, trust_env=False, timeout=120, limits=limits
+        base_url=rig.base_url, trust_env=False, timeout=120, limits=limits
     ) as http:
-        client = Client(http, rig.platform)
+        client = rig.client(http)
         await asyncio.gather(*(play_on(client) for _ in range(clients)))
     return played
 
@@ -71,13 +72,6 @@ async def _play(rig: Rig, jobs: Iterable[PlannedJob], clients: int) -> list[Play
 def _sample(played: list[Played], size: int, seed: int) -> list[Played]:
     repeatable = [one for one in played if one.job.repeatable and not one.wrong]
     return random.Random(seed).sample(repeatable, min(size, len(repeatable)))
-
-
-def _wrong_ends(rig: Rig) -> list[str]:
-    """Every job has exactly one final state."""
-    ends = rig.platform.ends
-    return [f"job {job_id} ended {len(how)} times: {how}" for job_id, how in ends.items()
-            if len(how) != 1]  # fmt: skip
 
 
 def _left(before: Holdings, after: Holdings) -> list[str]:
@@ -95,10 +89,8 @@ def _left(before: Holdings, after: Holdings) -> list[str]:
 
 def _report(rig: Rig, played: list[Played], before: Holdings, after: Holdings) -> None:
     fates = Counter(one.job.fate for one in played)
-    ends = Counter(str(end) for how in rig.platform.ends.values() for end in how)
     say(f"planned: {dict(sorted(fates.items()))}")
-    say(f"ended: {dict(sorted(ends.items()))}, {rig.platform.cancelled_in_mid_post} of them "
-        "cancelled in the middle of a post")  # fmt: skip
+    say(f"ended: {rig.ends()}")
     say(f"after the warm-up: {before}")
     say(f"at the end: {after}")
 
@@ -111,11 +103,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Thousands of jobs, of which nothing may be left.")
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--http", action="store_true", help="as HTTP requests")
     arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_rig(Path(folder), _MAX_CONCURRENCY) as rig,
-    ):
+    running = running_http_rig if arguments.http else running_rig
+    with tempfile.TemporaryDirectory() as folder, running(Path(folder), _MAX_CONCURRENCY) as rig:
         wrong = soak(rig, arguments.jobs, min(1000, arguments.jobs // 5), arguments.seed)
     for line in wrong[:50]:
         say(f"WRONG: {line}")

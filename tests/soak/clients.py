@@ -3,12 +3,13 @@
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 
 from tests.soak.plan import SCHEMA, PlannedJob
-from tests.soak.rig import Platform
+from tests.support.http_requests import as_request
+from tests.support.http_worker import HEADERS
 
 _FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
@@ -27,12 +28,21 @@ class Wrong(Exception):
     """What a client got is not what it should have got."""
 
 
-class Client:
-    """Plays jobs at RunPod's side. `http` has the base URL …/v2/ENDPOINT_ID."""
+class Player(Protocol):
+    """What plays jobs."""
 
-    def __init__(self, http: httpx.AsyncClient, platform: Platform) -> None:
+    async def play(self, job: PlannedJob) -> Played:
+        """Does to the job what its fate says."""
+
+
+class Client:
+    """Plays jobs at RunPod's side. `http` has the base URL …/v2/ENDPOINT_ID; jobs in `doomed` are
+    to be cancelled while a chunk of theirs is posted.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, doomed: set[str]) -> None:
         self._http = http
-        self._platform = platform
+        self._doomed = doomed
 
     async def play(self, job: PlannedJob) -> Played:
         """Does to the job what its fate says."""
@@ -62,7 +72,7 @@ class Client:
 
     async def _cancel(self, job: PlannedJob, job_id: str) -> None:
         if job.fate == "cancelled in mid-post":
-            self._platform.doomed.add(job_id)
+            self._doomed.add(job_id)
         else:
             if job.fate == "cancelled late":
                 await asyncio.sleep(job.delay)
@@ -128,7 +138,71 @@ class Client:
         return job_id
 
 
+class HTTPClient:
+    """Plays jobs as HTTP requests. One that is told to go elsewhere comes back."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def play(self, job: PlannedJob) -> Played:
+        """Does to the job what its fate says."""
+        if job.fate == "left":
+            await self._leave(job)
+            return Played(job, "")
+        answer = await self._ask(job)
+        job_id = answer.headers["x-request-id"] if answer.status_code == 200 else ""
+        try:
+            if job.code is not None:
+                if answer.status_code != job.code:
+                    raise Wrong(f"not refused with {job.code}: {answer.status_code}, {answer.text}")
+                return Played(job, job_id)
+            text = _text_of(job, answer)
+        except Wrong as wrong:
+            return Played(job, job_id, str(wrong))
+        return Played(job, job_id, _problem(job, text), text)
+
+    async def _ask(self, job: PlannedJob) -> httpx.Response:
+        asked = as_request(job.input)
+        assert asked
+        while True:
+            answer = await self._http.request(
+                asked.method, asked.path, content=asked.content, headers=HEADERS
+            )
+            if answer.status_code != 429:
+                return answer
+            await asyncio.sleep(0.1)
+
+    async def _leave(self, job: PlannedJob) -> None:
+        asked = as_request(job.input)
+        assert asked
+        try:
+            async with (
+                asyncio.timeout(job.delay),
+                self._http.stream(
+                    asked.method, asked.path, content=asked.content, headers=HEADERS
+                ) as answer,
+            ):
+                async for _ in answer.aiter_bytes():
+                    pass
+        except TimeoutError:
+            pass
+
+
+def _text_of(job: PlannedJob, answer: httpx.Response) -> str:
+    if answer.status_code != 200:
+        raise Wrong(f"status {answer.status_code}: {answer.text}")
+    parts = [answer.text]
+    if job.stream:
+        *parts, end, _ = answer.text.split("\n\n")
+        if end != "data: [DONE]":
+            raise Wrong("the stream has no end")
+    choices = [json.loads(part.removeprefix("data: "))["choices"] for part in parts]
+    return "".join(_text(some[0]) for some in choices if some)
+
+
 def _text(choice: dict[str, Any]) -> str:
+    if "tokens" in choice:
+        return "".join(choice["tokens"])
     if "delta" in choice:
         return choice["delta"].get("content") or ""
     return str(choice["message"]["content"] if "message" in choice else choice["text"])

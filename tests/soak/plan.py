@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tests.support.bad_inputs import CASES, CHAT, COMPLETIONS
+from tests.support.http_requests import as_request
 
 ADAPTER = "pirate"
 SCHEMA = {
@@ -16,7 +17,7 @@ SCHEMA = {
 Fate = Literal[
     "completed", "cancelled early", "cancelled late", "cancelled in mid-post", "left", "refused"
 ]
-_FATES: dict[Fate, int] = {
+FATES: dict[Fate, int] = {
     "completed": 65,
     "cancelled early": 7,
     "cancelled late": 7,
@@ -27,6 +28,8 @@ _FATES: dict[Fate, int] = {
 """Of 100 jobs: the client waits for the end, cancels (at once, later, or while the worker posts a
 chunk), closes its connection, or has sent something wrong.
 """
+HTTP_FATES: dict[Fate, int] = {"completed": 70, "left": 20, "refused": 10}
+"""The same over HTTP, where a job is cancelled by closing its connection."""
 _SUBJECTS = ("RunPod", "vLLM", "a cold start", "LoRA", "a token", "the queue", "an adapter")
 _LARGE = 50_000
 _BAD = [
@@ -64,14 +67,15 @@ class PlannedJob:
         return self.fate == "completed"
 
 
-def plan(jobs: int, seed: int = 0) -> Iterator[PlannedJob]:
+def plan(jobs: int, seed: int = 0, fates: dict[Fate, int] = FATES) -> Iterator[PlannedJob]:
     """The same jobs for the same seed."""
     chance = random.Random(seed)
+    bad = [case for case in _BAD if as_request(case.input)] if fates is HTTP_FATES else _BAD
     for number in range(jobs):
-        (fate,) = chance.choices(list(_FATES), list(_FATES.values()))
+        (fate,) = chance.choices(list(fates), list(fates.values()))
         delay = chance.random() ** 2
         if fate == "refused":
-            case = chance.choice(_BAD)
+            case = chance.choice(bad)
             yield PlannedJob(number, fate, case.input, False, case.code, delay)
             continue
         with_schema = chance.random() < 0.1

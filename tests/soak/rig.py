@@ -2,18 +2,22 @@
 
 import asyncio
 import json
+import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import psutil
 from starlette.types import Receive, Scope, Send
 
-from tests.soak.plan import ADAPTER
+from tests.soak.clients import Client, HTTPClient, Played, Player
+from tests.soak.plan import ADAPTER, FATES, HTTP_FATES
 from tests.support.adapters import make_adapter
+from tests.support.http_worker import http_worker, wait_for_status
 from tests.support.threaded_server import serving
 from tests.support.worker_process import WorkerProcess, requests_and_tasks, running_worker
 from vllm_worker.local_endpoint.app import create_app
@@ -21,6 +25,7 @@ from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, Status
 from vllm_worker.local_endpoint.process import worker_environment
 
+_HANDLER = "tests/support/inspectable_handler.py"
 _IDLE_S = 32
 _LOOKS = 20
 _POST_S = 0.01
@@ -65,15 +70,25 @@ class Holdings:
 
 
 class Rig:
-    """`url` is the platform's."""
+    """A worker that is asked at `base_url`, and what it holds."""
 
-    def __init__(
-        self, url: str, platform: Platform, worker: WorkerProcess, inspect_socket: Path
-    ) -> None:
-        self.url = url
-        self.platform = platform
+    fates = FATES
+
+    def __init__(self, base_url: str, worker: WorkerProcess, inspect_socket: Path) -> None:
+        self.base_url = base_url
         self.worker = worker
         self._inspect_socket = inspect_socket
+
+    def client(self, http: httpx.AsyncClient) -> "Player":
+        raise NotImplementedError
+
+    def wrong_ends(self, played: list[Played]) -> list[str]:
+        """A line for each job that did not end exactly once."""
+        raise NotImplementedError
+
+    def ends(self) -> str:
+        """How the jobs ended, for people."""
+        raise NotImplementedError
 
     def holdings(self) -> Holdings:
         frontend, core, tasks = requests_and_tasks(self._inspect_socket)
@@ -97,23 +112,88 @@ class Rig:
         return replace(holdings, tasks=min(tasks))
 
 
+class QueueRig(Rig):
+    """Jobs come from a platform's queue."""
+
+    def __init__(
+        self, url: str, platform: Platform, worker: WorkerProcess, inspect_socket: Path
+    ) -> None:
+        super().__init__(f"{url}/v2/local", worker, inspect_socket)
+        self._platform = platform
+
+    def client(self, http: httpx.AsyncClient) -> Player:
+        return Client(http, self._platform.doomed)
+
+    def wrong_ends(self, played: list[Played]) -> list[str]:
+        ends = self._platform.ends
+        return [f"job {job_id} ended {len(how)} times: {how}" for job_id, how in ends.items()
+                if len(how) != 1]  # fmt: skip
+
+    def ends(self) -> str:
+        ends = Counter(str(end) for how in self._platform.ends.values() for end in how)
+        return (f"{dict(sorted(ends.items()))}, {self._platform.cancelled_in_mid_post} of them "
+                "cancelled in the middle of a post")  # fmt: skip
+
+
+class HTTPRig(Rig):
+    """Jobs are HTTP requests; a job's line in the log is its end."""
+
+    fates = HTTP_FATES
+
+    def client(self, http: httpx.AsyncClient) -> Player:
+        return HTTPClient(http)
+
+    def wrong_ends(self, played: list[Played]) -> list[str]:
+        lines = Counter(job_id for job_id, _ in self._ended())
+        wrong = [
+            f"job {job_id} ended {count} times" for job_id, count in lines.items() if count > 1
+        ]
+        answered = {one.job_id for one in played if one.job_id}
+        wrong += [f"job {job_id} has no line in the log" for job_id in answered - lines.keys()]
+        if len(lines) > len(played):
+            wrong.append(f"{len(lines)} jobs ended of {len(played)} that were sent")
+        return wrong
+
+    def ends(self) -> str:
+        return str(dict(sorted(Counter(how for _, how in self._ended()).items())))
+
+    def _ended(self) -> list[tuple[str, str]]:
+        return re.findall(r"job (http-\S+): .*, ([^,\n]+)$", self.worker.log, re.M)
+
+
+def _settings(folder: Path, max_concurrency: int) -> dict[str, str]:
+    make_adapter(folder / ADAPTER)
+    return {
+        "INSPECT_SOCKET": str(folder / "inspect"),
+        "DISABLE_LOG_STATS": "0",
+        "LORA_MODULES": json.dumps([{"name": ADAPTER, "path": str(folder / ADAPTER)}]),
+        "MAX_CONCURRENCY": str(max_concurrency),
+        "STREAM_MAX_DELAY_MS": "500",
+        # Or the model may write spaces between the parts of a value to its last token.
+        "STRUCTURED_OUTPUTS_CONFIG": '{"disable_any_whitespace": true, "backend": "xgrammar"}',
+        # So that an answer does not depend on what else is in its batch.
+        "DTYPE": "float32",
+    }
+
+
 @contextmanager
 def running_rig(folder: Path, max_concurrency: int) -> Iterator[Rig]:
     """A worker with an adapter, on the real SDK; files go to `folder`."""
-    make_adapter(folder / ADAPTER)
-    inspect_socket = folder / "inspect"
+    settings = _settings(folder, max_concurrency)
     platform = Platform()
-    with serving(platform) as url:
-        environment = worker_environment(url) | {
-            "INSPECT_SOCKET": str(inspect_socket),
-            "DISABLE_LOG_STATS": "0",
-            "LORA_MODULES": json.dumps([{"name": ADAPTER, "path": str(folder / ADAPTER)}]),
-            "MAX_CONCURRENCY": str(max_concurrency),
-            "STREAM_MAX_DELAY_MS": "500",
-            # Or the model may write spaces between the parts of a value to its last token.
-            "STRUCTURED_OUTPUTS_CONFIG": '{"disable_any_whitespace": true, "backend": "xgrammar"}',
-            # So that an answer does not depend on what else is in its batch.
-            "DTYPE": "float32",
-        }
-        with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
-            yield Rig(url, platform, worker, inspect_socket)
+    with (
+        serving(platform) as url,
+        running_worker(worker_environment(url) | settings, _HANDLER) as worker,
+    ):
+        yield QueueRig(url, platform, worker, folder / "inspect")
+
+
+@contextmanager
+def running_http_rig(folder: Path, max_concurrency: int) -> Iterator[Rig]:
+    """The same in http mode."""
+    worker, url = http_worker(_HANDLER, **_settings(folder, max_concurrency))
+    try:
+        wait_for_status(worker, url, 200)
+        yield HTTPRig(url, worker, folder / "inspect")
+    finally:
+        worker.stop()
