@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 
-from vllm_worker.configuration.catalogue import is_pictured
 from vllm_worker.configuration.settings import Settings, is_true
 from vllm_worker.configuration.sources import WORKER_DEFAULTS, Sources, Value
 from vllm_worker.configuration.values import items
@@ -22,8 +21,6 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         groups = max(int(pipeline.text), 1) if pipeline else 1
         sources.add({"TENSOR_PARALLEL_SIZE": max(gpus // groups, 1)}, "visible GPUs")
     _turn_adapters_on(settings, sources)
-    if settings.door == "http" and is_pictured():  # before 0.32, vLLM has no such option
-        sources.add({"SSE_KEEP_ALIVE_INTERVAL": "15"}, "http mode")
     stats = sources.values.get("DISABLE_LOG_STATS")
     if settings.metrics_port is not None and stats and stats.origin == WORKER_DEFAULTS:
         sources.values["DISABLE_LOG_STATS"] = Value("0", "METRICS_PORT")  # vLLM's are made of them

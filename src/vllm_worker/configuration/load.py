@@ -74,6 +74,8 @@ class Configuration:
         yield "OPENAI_RESPONSE_ROLE", [f"--response-role={self.settings.openai_response_role}"]
         if template := self.settings.custom_chat_template:
             yield "CUSTOM_CHAT_TEMPLATE", [f"--chat-template={template}"]
+        if self.settings.door != "http" and (seconds := self.settings.keep_alive_s):
+            yield "SSE_KEEP_ALIVE_INTERVAL", [f"--sse-keep-alive-interval={seconds}"]
         yield from self._given(strong=False)
         if self.file_flags:
             yield "WORKER_CONFIG_FILE", list(self.file_flags)

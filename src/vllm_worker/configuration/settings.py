@@ -78,6 +78,7 @@ class Settings(BaseModel):
     health_check_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/ping"
     port_health: Annotated[int | None, Field(ge=0, le=65535)] = None
     max_body_bytes: Annotated[int, Field(ge=1)] = 30 * 1024**2
+    sse_keep_alive_interval: Annotated[int | None, Field(ge=0)] = None
     vllm_allow_runtime_lora_updating: bool = False
 
     @field_validator("max_concurrency", mode="before")
@@ -192,6 +193,12 @@ class Settings(BaseModel):
         given, outside = self.model_fields_set, self.door == "http" and self.on_runpod
         host = "0.0.0.0" if outside and "host" not in given else self.host
         return host, 80 if outside and "port" not in given else self.port
+
+    @property
+    def keep_alive_s(self) -> int:
+        """Seconds of silence after which a stream gets a comment; 0: never."""
+        default = 15 if self.door == "http" else 0
+        return default if self.sse_keep_alive_interval is None else self.sse_keep_alive_interval
 
     @property
     def api_keys(self) -> list[str]:

@@ -32,6 +32,8 @@ async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
     os.environ.pop("VLLM_API_KEY", None)
     arguments.api_key = []
     app = find("build_app")(arguments, tasks, llm.model_config)
+    app.user_middleware = [each for each in app.user_middleware if not _is_for_servers(each)]
+    app.middleware_stack = app.build_middleware_stack()
     try:
         await find("init_app_state")(llm, app.state, arguments, tasks)
     except ValueError as error:
@@ -41,6 +43,13 @@ async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
     # A route with a slash too many is unknown, not an empty answer that points elsewhere.
     app.router.redirect_slashes = False
     return app
+
+
+def _is_for_servers(middleware: Any) -> bool:
+    """Whether it would take its share of time of each part of a stream, for what only an HTTP
+    server has: the origins of web pages, and metrics that the worker has itself.
+    """
+    return middleware.cls.__name__ in ("CORSMiddleware", "PrometheusInstrumentatorMiddleware")
 
 
 def stumbled(app: Any, request: VLLMRequest) -> BadRequest | None:

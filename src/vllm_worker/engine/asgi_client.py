@@ -1,7 +1,7 @@
 """One request to an ASGI application in this process, with no socket in between."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +25,8 @@ class Response:
         self._body_sent = False
         self._complete = False
         self._parts: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._sink: Callable[[bytes], Awaitable[None]] | None = None
+        self._sink_error: Exception | None = None
         self._started = asyncio.Event()
         self._disconnected = asyncio.Event()
         self._task = asyncio.create_task(app(scope, self._receive, self._send))
@@ -40,6 +42,23 @@ class Response:
         """The body as the application sends it. Raises whatever the application raised."""
         while (part := await self._parts.get()) is not None:
             yield part
+        self._raise_failure()
+
+    async def send_to(self, sink: Callable[[bytes], Awaitable[None]]) -> None:
+        """Give `sink` each part of the body; return at the end.
+
+        The application waits for it, so that no part takes the way through another task. Raises
+        what `sink` raised, or whatever the application raised.
+        """
+        while not self._parts.empty():
+            if (part := self._parts.get_nowait()) is None:
+                break
+            await sink(part)
+        else:
+            self._sink = sink
+            await self._parts.get()  # the end
+        if self._sink_error:
+            raise self._sink_error
         self._raise_failure()
 
     async def read(self) -> bytes:
@@ -68,10 +87,20 @@ class Response:
             self._started.set()
             return
         if part := message.get("body"):
-            self._parts.put_nowait(part)
+            await self._take(part)
         if not message.get("more_body"):
             self._complete = True
             self._parts.put_nowait(None)
+
+    async def _take(self, part: bytes) -> None:
+        if self._sink is None:
+            self._parts.put_nowait(part)
+            return
+        try:
+            await self._sink(part)
+        except Exception as error:
+            self._sink_error = error
+            raise
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():

@@ -4,6 +4,7 @@ The routes behind it are those of the queue, so that what is closed to jobs is c
 """
 
 import asyncio
+import time
 import uuid
 from functools import partial
 from typing import Any, get_args
@@ -29,7 +30,13 @@ from vllm_worker.jobs.inputs import Job, Method, NativeJob, OpenAIJob, parse_job
 from vllm_worker.jobs.transportable import check_transportable
 from vllm_worker.jobs.validation import bad_request
 from vllm_worker.local_endpoint.errors import RequestError
-from vllm_worker.local_endpoint.web import parse_form, parse_json, read_body, while_connected
+from vllm_worker.local_endpoint.web import (
+    disconnected,
+    parse_form,
+    parse_json,
+    read_body,
+    unless,
+)
 from vllm_worker.observability.job_log import JobRecord
 from vllm_worker.routes import http
 from vllm_worker.routes.allowlist import open_route
@@ -103,7 +110,20 @@ class Door:
         # The client's own id is no name for a job: vLLM aborts all requests that share one.
         shown_id = request.headers.get("x-request-id") or record.job_id
         answering = self._answer(job, request.url.path, shown_id, record, reply)
-        await while_connected(request.receive, answering)
+        await unless(self._gone(request.receive, reply), answering)
+
+    async def _gone(self, receive: Receive, reply: "_Reply") -> None:
+        """Return when the client has left or takes nothing more; until then its connection is
+        kept from being idle.
+        """
+        keep_alive_s = self._settings.keep_alive_s
+        leaving = asyncio.ensure_future(disconnected(receive))
+        try:
+            while not (leaving.done() or reply.is_stuck):
+                await asyncio.wait({leaving}, timeout=min(keep_alive_s, _SEND_S) or _SEND_S)
+                await reply.keep_alive(keep_alive_s)
+        finally:
+            leaving.cancel()
 
     async def _job(self, request: Request) -> Job:
         body = await self._body(request)
@@ -148,9 +168,12 @@ class Door:
         explain = partial(self._explain, path, record)
         async with http.answer(job, route, context, engine, self._settings, explain) as answer:
             await reply.begin(answer, shown_id)
-            async for part in answer.body:
+
+            async def send(part: bytes) -> None:
                 record.chunks += 1
                 await reply.send(part)
+
+            await answer.write(send)
             if record.code is None:  # nor has a stream failed
                 if answer.status < 400:
                     record.outcome = "completed"
@@ -163,16 +186,21 @@ class Door:
 
 
 class _Reply:
-    """The response to one request. Raises ClientDisconnect when the client takes nothing more."""
+    """The response to one request."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.begun = False
+        self._streams = False
+        self._last = time.monotonic()
+        """When the last part was begun to be sent."""
+        self._sending = False
 
     async def begin(self, answer: HTTPAnswer, request_id: str) -> None:
         headers = {**answer.headers, "x-request-id": request_id}
         if answer.headers.get("content-type", "").startswith(http.EVENTS):
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+            self._streams = True
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         self.begun = True
         await self._put({"type": "http.response.start", "status": answer.status, "headers": raw})
@@ -181,14 +209,24 @@ class _Reply:
         await self._put({"type": "http.response.body", "body": part, "more_body": True})
 
     async def end(self) -> None:
+        self._streams = False
         await self._put({"type": "http.response.body", "body": b"", "more_body": False})
 
+    async def keep_alive(self, after_s: float) -> None:
+        """Send a comment to a stream that has been silent for so long; with 0, none."""
+        silent = time.monotonic() - self._last >= after_s > 0
+        if silent and self._streams and not self._sending:
+            await self.send(b": keep-alive\n\n")
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the client has not taken a part for so long that it counts as gone."""
+        return self._sending and time.monotonic() - self._last > _SEND_S
+
     async def _put(self, message: Message) -> None:
-        try:
-            async with asyncio.timeout(_SEND_S):
-                await self._send(message)
-        except TimeoutError:
-            raise ClientDisconnect from None
+        self._last, self._sending = time.monotonic(), True
+        await self._send(message)
+        self._sending = False
 
 
 def _native_job(body: Any) -> NativeJob:

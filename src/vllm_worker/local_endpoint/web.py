@@ -98,20 +98,25 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     Raises ClientDisconnect, after `work` has been cancelled, when the client goes.
     """
-    working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnect(receive))
+    return await unless(disconnected(receive), work)
+
+
+async def unless(gone: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
+    """The same, where `gone` returns when the client has gone."""
+    working, going = asyncio.ensure_future(work), asyncio.ensure_future(gone)
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
+        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        if going.done():
             raise ClientDisconnect
         return working.result()
     finally:
-        gone.cancel()
+        going.cancel()
         working.cancel()
-        await asyncio.gather(working, gone, return_exceptions=True)
+        await asyncio.gather(working, going, return_exceptions=True)
 
 
-async def _disconnect(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -4,10 +4,13 @@ Unlike openai.py and native.py it cuts nothing into chunks: nobody counts the PO
 """
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+from starlette.requests import ClientDisconnect
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.asgi_client import Response
@@ -17,7 +20,7 @@ from vllm_worker.jobs.inputs import NativeJob, OpenAIJob
 from vllm_worker.routes import native, openai
 from vllm_worker.routes.allowlist import OpenRoute
 from vllm_worker.routes.openai_request import prepare
-from vllm_worker.streaming.sse import Event, whole_events
+from vllm_worker.streaming.sse import Event
 
 EVENTS = "text/event-stream"
 _JSON = {"content-type": "application/json"}
@@ -26,14 +29,17 @@ _OF_THE_CONNECTION = {"connection", "content-length", "date", "server", "transfe
 Explain = Callable[[JobError], bytes]
 """Takes the error with which a stream ends, and makes the event that tells the client."""
 
+Sink = Callable[[bytes], Awaitable[None]]
+"""Takes a part of a body: a whole event, or all of what is no stream."""
+
 
 @dataclass
 class HTTPAnswer:
-    """Status, headers (names in lower case) and body."""
+    """Status and headers (names in lower case); `write` sends the body to a sink."""
 
     status: int
     headers: Mapping[str, str]
-    body: AsyncIterator[bytes] = field(repr=False)
+    write: Callable[[Sink], Awaitable[None]] = field(repr=False)
 
 
 @asynccontextmanager
@@ -63,7 +69,8 @@ async def answer(
     response = await engine.call(prepared.request, replace(context, decoding=prepared.decoding))
     try:
         if response.headers.get("content-type", "").startswith(EVENTS):
-            yield HTTPAnswer(response.status, _headers(response), _events(response, explain))
+            write = partial(_write_events, response, explain)
+            yield HTTPAnswer(response.status, _headers(response), write)
         elif prepared.decoding.from_samples and response.status < 400:
             yield HTTPAnswer(200, _JSON, _once(await openai.whole_answer(job, prepared, response)))
         else:
@@ -105,31 +112,37 @@ async def _native(
     first = await anext(outputs)
     if not job.stream:
         return HTTPAnswer(200, _JSON, _once(first))
-    return HTTPAnswer(200, {"content-type": EVENTS}, _native_events(first, outputs, explain))
+    write = partial(_write_outputs, first, outputs, explain)
+    return HTTPAnswer(200, {"content-type": EVENTS}, write)
 
 
-async def _native_events(
-    first: dict[str, Any], outputs: AsyncIterator[dict[str, Any]], explain: Explain
-) -> AsyncGenerator[bytes]:
+async def _write_outputs(
+    first: dict[str, Any], outputs: AsyncIterator[dict[str, Any]], explain: Explain, sink: Sink
+) -> None:
+    await sink(_event(first))
     try:
-        yield _event(first)
         async for output in outputs:
-            yield _event(output)
+            await sink(_event(output))
     except JobError as error:
-        yield explain(error)
+        await sink(explain(error))
         return
-    yield b"data: [DONE]\n\n"
+    await sink(b"data: [DONE]\n\n")
 
 
-async def _events(response: Response, explain: Explain) -> AsyncGenerator[bytes]:
-    """vLLM's events, and one more where the application breaks off."""
+async def _write_events(response: Response, explain: Explain, sink: Sink) -> None:
+    """vLLM's events, each of which it sends as one part, and one more where it breaks off."""
+
+    async def pass_on(part: bytes) -> None:
+        if b"error" in part and (failure := openai.failure_in(Event(part.decode()))):
+            explain(failure)  # vLLM has written the event
+        await sink(part)
+
     try:
-        async for text in whole_events(response.parts()):
-            if failure := openai.failure_in(Event(text)):
-                explain(failure)  # vLLM has written the event
-            yield text.encode()
+        await response.send_to(pass_on)
+    except ClientDisconnect:
+        raise
     except Exception as error:
-        yield explain(error if isinstance(error, JobError) else _broken(error))
+        await sink(explain(error if isinstance(error, JobError) else _broken(error)))
 
 
 def _broken(error: Exception) -> JobError:
@@ -142,8 +155,13 @@ def _event(content: Any) -> bytes:
     return b"data: " + _json(content) + b"\n\n"
 
 
-async def _once(content: Any) -> AsyncGenerator[bytes]:
-    yield content if isinstance(content, bytes) else _json(content)
+def _once(content: Any) -> Callable[[Sink], Awaitable[None]]:
+    body = content if isinstance(content, bytes) else _json(content)
+
+    async def write(sink: Sink) -> None:
+        await sink(body)
+
+    return write
 
 
 def _json(content: Any) -> bytes:
