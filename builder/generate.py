@@ -197,6 +197,17 @@ def hub() -> str:
     return _json(listing)
 
 
+def hub_of_load_balancer() -> str:
+    """hub.json for a listing whose endpoints are load-balancing: a listing has one type."""
+    listing = json.loads(hub())
+    listing["title"] += " (load balancer)"
+    config = listing["config"]
+    listing["config"] = {"endpointType": "LB", **config}
+    for preset in config["presets"]:
+        preset["defaults"]["ALLOW_NO_KEY"] = "1"  # RunPod's load balancer checks RunPod's keys
+    return _json(listing)
+
+
 def _hub_input(variable: Variable) -> dict[str, Any]:
     kinds = {"boolean": "boolean", "integer": "number", "number": "number"}
     entry: dict[str, Any] = {
@@ -327,6 +338,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docker-bake.hcl": bake,
     "worker-config.json": worker_config,
     ".runpod/hub.json": hub,
+    ".runpod/load-balancer/hub.json": hub_of_load_balancer,
     ".runpod/tests.json": hub_tests,
     "docs/configuration.md": reference,
     "docs/performance.md": performance,
