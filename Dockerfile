@@ -13,8 +13,9 @@
 
 # The versions here are written by `make generate`, from builder/requirements/{cuda,cpu}.in.
 ARG VLLM_VERSION=0.33.0
-# Without a suffix, vLLM's tags are its builds for CUDA 13.
-ARG BASE_IMAGE=vllm/vllm-openai:v${VLLM_VERSION}
+# Without a suffix, vLLM's tags are its builds for CUDA 13; -cu129 is for hosts with an older driver.
+ARG CUDA_SUFFIX=
+ARG BASE_IMAGE=vllm/vllm-openai:v${VLLM_VERSION}${CUDA_SUFFIX}
 ARG CPU_BASE_IMAGE=python:3.12-slim-bookworm
 ARG BAKE_ON=gpu
 
@@ -51,9 +52,9 @@ RUN python3 -m compileall -q handler.py builder src
 LABEL org.opencontainers.image.title="vllm-worker" \
       org.opencontainers.image.description="A RunPod serverless worker with vLLM in its own process (CPU)" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Only the local endpoint has a port. On RunPod, the platform sees by the queue that a worker lives.
+# With RunPod's queue there is no port: the platform sees by the queue that a worker lives.
 HEALTHCHECK --start-period=5m \
-    CMD python3 -c "import os, urllib.request as r; 'RUNPOD_WEBHOOK_GET_JOB' in os.environ or r.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '8000') + '/health')"
+    CMD python3 -c "import os, socket; e = os.environ; 'RUNPOD_WEBHOOK_GET_JOB' in e or socket.create_connection(('127.0.0.1', int(e.get('PORT') or (80 if {'RUNPOD_ENDPOINT_ID', 'RUNPOD_POD_ID'} & set(e) else 8000))), 5)"
 CMD ["python3", "handler.py"]
 
 

@@ -1,4 +1,5 @@
 # docker buildx bake            the image for GPUs
+# docker buildx bake cu129      the same for hosts with an older driver
 # docker buildx bake cpu        the image for machines without one
 # MODEL_NAME=… docker buildx bake baked
 
@@ -72,6 +73,15 @@ target "default" {
   }
   labels = {
     "org.opencontainers.image.version" = VERSION
+  }
+}
+
+# For hosts whose driver knows no CUDA 13.
+target "cu129" {
+  inherits = ["default"]
+  tags     = tag(VLLM_VERSION, "-cu129")
+  args = {
+    CUDA_SUFFIX = "-cu129"
   }
 }
 

@@ -16,7 +16,7 @@ def pins() -> str:
     oldest, newest = (".".join(map(str, version)) for version in (set_up.OLDEST, set_up.NEWEST))
     rows = {
         "vLLM": f"{set_up.pinned('cuda')} in the GPU image, {set_up.pinned('cpu')} on CPUs",
-        "CUDA": f"{cuda_version()}, with a driver that supports it",
+        "CUDA": f"{cuda_version()}; [12.9](docs/deployment.md#targets) for older drivers",
         "RunPod SDK": _pinned("runpod", "cpu"),
         "Python": f"{oldest} to {newest}",
         "Platform": "x86-64 Linux",

@@ -16,6 +16,10 @@ _VARIABLES = {
     "FLASHINFER_WORKSPACE_BASE": "flashinfer",
     "TILELANG_CACHE_DIR": "tilelang",
     "CUTE_DSL_CACHE_DIR": "cute",
+    "HUMMING_CACHE_DIR": "humming",  # weight-only quantized models on Hopper
+    "QUACK_CACHE_DIR": "quack",
+    "TVM_FFI_CACHE_DIR": "tvm-ffi",
+    "CUPY_CACHE_DIR": "cupy",
     "HF_MODULES_CACHE": "modules",  # models' own code: transformers copies it there in place
 }
 """Environment variable → folder."""

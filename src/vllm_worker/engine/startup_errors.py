@@ -25,6 +25,27 @@ _ADVICE = {
         "The model is not in a local folder or cache, and Hugging Face cannot be reached: check "
         "MODEL_NAME, BASE_PATH and the network."
     ),
+    r"Failed to infer device type|No CUDA GPUs are available|no NVIDIA driver": (
+        "No GPU can be used: this is the build for NVIDIA GPUs. Start the container with one, or "
+        "use the CPU image."
+    ),
+    r"driver on your system is too old|driver version is insufficient|[Ee]rror 803"
+    r"|unsupported display driver": (
+        "The NVIDIA driver is too old for this image's CUDA, or not for this kind of GPU: choose a "
+        "host with a newer driver (Allowed CUDA versions in the endpoint's settings), or the image "
+        "with CUDA 12.9."
+    ),
+    r"no kernel image is available": (
+        "The image has no code for this kind of GPU: it begins at compute capability 7.5 (T4)."
+    ),
+    r"/dev/shm|psm_|</?torch_\d|shared memory segment": (
+        "Shared memory (/dev/shm) is too small for several GPUs: give the container more of it "
+        "(docker run --shm-size=8g, or --ipc=host)."
+    ),
+    r"NCCL": (
+        "The GPUs cannot reach each other: try NCCL_P2P_DISABLE=1, and NCCL_DEBUG=WARN for NCCL's "
+        "own reason."
+    ),
     r"No space left": "The disk is full: give the worker a larger disk or a network volume.",
     r"Engine core initialization failed": (
         "The reason is in vLLM's log above, or there is none, as when a process of the engine is "

@@ -26,7 +26,7 @@ from vllm_worker.engine.media_connector import guard_media
 from vllm_worker.engine.outputs import deltas, translated, translated_in_mid_answer
 from vllm_worker.engine.patches import beam_search
 from vllm_worker.engine.patches.apply import apply
-from vllm_worker.engine.patches.core_process import run_when_forked
+from vllm_worker.engine.patches.core_process import run_when_forked, spawn_where_needed
 from vllm_worker.engine.patches.seams import find, seam, usable
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest, current_request
 from vllm_worker.engine.sampling_params import named, sampling_params
@@ -64,8 +64,7 @@ class VLLMEngine:
         self._arguments = arguments
         self._log = EngineLog(arguments)
         guard_media(allow_media_urls)
-        # NUMA_BIND starts processes by a command of its own.
-        grade = apply(flow_control, may_fork=not getattr(arguments, "numa_bind", False))
+        grade = apply(flow_control, may_fork=not spawn_where_needed(arguments))
         config = _vllm_config(arguments)
         lora.check(arguments.lora_modules or (), config.model_config.hf_config)
         timeline.end("configuration")

@@ -5,10 +5,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from vllm_worker.configuration import Configuration
 from vllm_worker.configuration.model_files import wanted_weights
+from vllm_worker.startup.memory import available_bytes
 
 _THREADS = 4
 _BLOCK_BYTES = 16 * 1024**2
@@ -23,7 +22,7 @@ def prefetch_weights(configuration: Configuration) -> None:
     Returns at once. What cannot be read is not, and vLLM will say why.
     """
     files = weights(configuration)
-    if sum(file.stat().st_size for file in files) > _SHARE * psutil.virtual_memory().available:
+    if sum(file.stat().st_size for file in files) > _SHARE * available_bytes():
         return
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for file in files:

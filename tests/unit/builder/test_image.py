@@ -40,7 +40,7 @@ def bake() -> Any:
 
 def test_the_targets_are_stages_of_the_dockerfile(bake: Any) -> None:
     assert {target["target"] for target in bake["target"].values()} <= set(STAGES)
-    assert set(bake["target"]) == {"default", "cpu", "baked"}
+    assert set(bake["target"]) == {"default", "cu129", "cpu", "baked"}
     assert DOCKERFILE.rstrip().endswith("FROM gpu"), "what is built without a target"
 
 
@@ -48,6 +48,14 @@ def test_the_arguments_of_a_baked_image_are_those_of_the_dockerfile(bake: Any) -
     arguments = set(bake["target"]["baked"]["args"])
     assert arguments - {"BAKE_ON"} == names("ARG", stage("baked"))
     assert arguments <= set(bake["variable"])
+
+
+def test_an_older_cuda_is_a_suffix_of_the_bases_tag(bake: Any) -> None:
+    suffix = bake["target"]["cu129"]["args"]["CUDA_SUFFIX"]
+    assert bake["target"]["cu129"]["tags"].endswith(f'"{suffix}")}}')
+    head = DOCKERFILE.partition("\nFROM ")[0]
+    assert names("ARG", head) >= {"CUDA_SUFFIX", "VLLM_VERSION"}
+    assert "BASE_IMAGE=vllm/vllm-openai:v${VLLM_VERSION}${CUDA_SUFFIX}\n" in head
 
 
 def test_one_version_of_vllm() -> None:

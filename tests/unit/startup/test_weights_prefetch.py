@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from vllm_worker.configuration import load_configuration
-from vllm_worker.startup.weights_prefetch import weights
+from vllm_worker.startup import weights_prefetch
+from vllm_worker.startup.weights_prefetch import prefetch_weights, weights
 
 
 def files(**environ: str) -> list[str]:
@@ -33,3 +34,15 @@ def test_the_weights_of_a_model_are_found_in_the_cache(
     assert files(**there) == ["model.safetensors"]
     assert not files(**there | {"MODEL_NAME": "org/other"})
     assert not files(**there | {"MODEL_REVISION": "v2"})
+
+
+@pytest.mark.parametrize(("available", "read"), [(1000, True), (100, False)])
+def test_weights_that_do_not_fit_into_memory_are_not_prefetched(
+    available: int, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(200))
+    begun: list[object] = []
+    monkeypatch.setattr(weights_prefetch, "available_bytes", lambda: available)
+    monkeypatch.setattr(weights_prefetch, "_read", begun.append)
+    prefetch_weights(load_configuration({"MODEL_NAME": str(tmp_path)}))
+    assert bool(begun) is read

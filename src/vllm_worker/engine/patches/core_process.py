@@ -1,5 +1,7 @@
 """Start and end of the core's process, and what this process does meanwhile."""
 
+import argparse
+import logging
 import multiprocessing
 import os
 import sys
@@ -9,8 +11,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from vllm import envs
 from vllm.platforms import current_platform
 from vllm.v1.engine import core, utils
+
+logger = logging.getLogger(__name__)
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
@@ -29,6 +34,25 @@ def run_core(*arguments: Any, **named: Any) -> None:
         _run_core(*arguments, **named)
     except Exception:
         sys.exit(1)
+
+
+def spawn_where_needed(arguments: argparse.Namespace) -> bool:
+    """Have vLLM start its processes anew where a copy of this one would not do; say whether.
+
+    It finds some reasons by itself, but looks for NUMA_BIND among the words of a command line, and
+    takes for granted that `vllm serve` starts it. To be called before vLLM makes its configuration.
+    """
+    reasons = {
+        "NUMA_BIND": getattr(arguments, "numa_bind", False),  # a command of its own for each
+        "MM_TENSOR_IPC": getattr(arguments, "mm_tensor_ipc", "") == "torch_shm",
+        # The library path that vLLM sets counts for a program that is started after it.
+        "VLLM_ENABLE_CUDA_COMPATIBILITY": envs.VLLM_ENABLE_CUDA_COMPATIBILITY,
+    }
+    given = [name for name, reason in reasons.items() if reason]
+    if given and os.environ.get(_METHOD) != "spawn":
+        os.environ[_METHOD] = "spawn"
+        logger.info("%s: the engine's processes are spawned, not forked", ", ".join(given))
+    return bool(given)
 
 
 def fork() -> None:

@@ -1,0 +1,51 @@
+"""How the engine's processes are started: as copies, or anew."""
+
+import argparse
+import os
+from typing import Any
+
+import httpx
+import pytest
+from vllm.utils.system_utils import get_mp_context
+
+from tests.support.running import running_worker_and_endpoint
+from vllm_worker.engine.patches.core_process import spawn_where_needed
+
+METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(METHOD, "fork")
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        ({"numa_bind": True}, {}),
+        ({"mm_tensor_ipc": "torch_shm"}, {}),
+        ({}, {"VLLM_ENABLE_CUDA_COMPATIBILITY": "1"}),
+    ],
+)
+def test_they_are_started_anew_where_a_copy_would_not_do(
+    options: dict[str, Any], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert spawn_where_needed(argparse.Namespace(**options))
+    assert get_mp_context().get_start_method() == "spawn"
+
+
+def test_else_the_method_is_left_alone() -> None:
+    arguments = argparse.Namespace(numa_bind=False, mm_tensor_ipc="direct_rpc")
+    assert not spawn_where_needed(arguments)
+    assert os.environ[METHOD] == "fork"
+
+
+def test_a_core_that_is_started_anew_answers() -> None:
+    job = {"input": {"prompt": "RunPod is", "sampling_params": {"max_tokens": 5}}}
+    with running_worker_and_endpoint({"VLLM_ENABLE_CUDA_COMPATIBILITY": "1"}) as (worker, endpoint):
+        answer = httpx.post(f"{endpoint.url}/runsync", json=job, timeout=60, trust_env=False)
+        assert answer.json()["status"] == "COMPLETED"
+        assert "the engine's processes are spawned, not forked" in worker.log
+        assert "Traceback" not in worker.log
