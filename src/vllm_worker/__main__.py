@@ -1,20 +1,22 @@
 """`python -m vllm_worker`: shows, checks or weighs the configuration, and looks into vLLM."""
 
 import argparse
+import importlib
 import os
 import sys
 
 from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.configuration.catalogue import vllm_version
 from vllm_worker.configuration.derived import count_gpus
 from vllm_worker.configuration.show import effective, listing, table
-from vllm_worker.errors import ConfigurationError
+from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
 
 
 def main() -> int:
     arguments = _arguments()
     if arguments.command == "seams":
-        return _show_seams()
+        return _check_seams() if arguments.check else _show_seams()
     if arguments.list is not None:
         print(listing(arguments.list))
         return 0
@@ -52,6 +54,20 @@ def _show_seams() -> int:
     return int(any(finding.problem and finding.seam.required for finding in examine()))
 
 
+def _check_seams() -> int:
+    """Import all that serves, as an image's build does to find a base that does not suit it."""
+    from vllm_worker.engine.patches import seams  # imports vLLM
+
+    try:
+        seams.check()
+    except StartFailure as error:
+        print(error, file=sys.stderr)
+        return 1
+    importlib.import_module("vllm_worker.engine.vllm_engine")
+    print(f"the worker can run on vLLM {vllm_version()}")
+    return 0
+
+
 def _say_notes(configuration: Configuration) -> None:
     for note in configuration.notes:
         print(note, file=sys.stderr)
@@ -60,7 +76,10 @@ def _say_notes(configuration: Configuration) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m vllm_worker")
     commands = parser.add_subparsers(required=True, dest="command")
-    commands.add_parser("seams", help="compare the installed vLLM with what the worker knows of it")
+    seams = commands.add_parser(
+        "seams", help="compare the installed vLLM with what the worker knows of it"
+    )
+    seams.add_argument("--check", action="store_true", help="only say whether the worker can run")
     config = commands.add_parser("config", help="show the configuration that a worker would have")
     config.add_argument("--json", action="store_true", help="for programs")
     config.add_argument("--check", action="store_true", help="only say what is wrong; code 2 if so")
