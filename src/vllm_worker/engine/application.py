@@ -45,6 +45,20 @@ async def build(llm: Any, arguments: argparse.Namespace, tasks: Any) -> Any:
     return app
 
 
+def passes_text_on(arguments: argparse.Namespace) -> bool:
+    """Whether the application does nothing with the text of a plain stream but write it.
+
+    A parser of the newer kind reads the text of requests without tools as well.
+    """
+    if arguments.enable_log_outputs:
+        return False
+    parser = arguments.tool_call_parser if arguments.enable_auto_tool_choice else None
+    if not parser:
+        return True
+    found = find("ToolParserManager").get_tool_parser(parser)
+    return not getattr(found, "engine_based_streaming", False)
+
+
 def _is_for_servers(middleware: Any) -> bool:
     """Whether it would take its share of time of each part of a stream, for what only an HTTP
     server has: the origins of web pages, and metrics that the worker has itself.

@@ -27,6 +27,7 @@ class Response:
         self._parts: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._sink: Callable[[bytes], Awaitable[None]] | None = None
         self._sink_error: Exception | None = None
+        self.last_part = b""
         self._started = asyncio.Event()
         self._disconnected = asyncio.Event()
         self._task = asyncio.create_task(app(scope, self._receive, self._send))
@@ -92,7 +93,20 @@ class Response:
             self._complete = True
             self._parts.put_nowait(None)
 
+    async def put(self, part: bytes) -> bool:
+        """Add a part between those of the application, in whose task this has to be called.
+
+        Returns whether there is still a reader.
+        """
+        try:
+            await self._take(part)
+        except Exception:
+            self._parts.put_nowait(None)  # the reader learns what its sink has raised
+            return False
+        return True
+
     async def _take(self, part: bytes) -> None:
+        self.last_part = part
         if self._sink is None:
             self._parts.put_nowait(part)
             return
@@ -123,9 +137,16 @@ class Response:
 
 
 async def request(
-    app: Any, method: str, target: str, body: bytes, headers: Mapping[str, str]
+    app: Any,
+    method: str,
+    target: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    on_response: Callable[[Response], object] | None = None,
 ) -> Response:
     """Send a request to `target`, a path with an optional query; return when the answer starts.
+
+    `on_response` gets it before the application is called.
 
     The scope follows the ASGI specification's HTTP part. Its version is one in which an
     application learns of a disconnect from `receive`, as from uvicorn.
@@ -147,6 +168,8 @@ async def request(
         "state": {},
     }
     response = Response(app, scope, body)
+    if on_response:
+        on_response(response)
     try:
         await response.started()
     except BaseException:

@@ -54,8 +54,12 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
     def generate(self, prompt: Any, sampling_params: Any, *arguments: Any, **named: Any) -> Any:
         """vLLM writes -9999.0 for a log-probability of minus infinity, but not in all places."""
         outputs = super().generate(prompt, sampling_params, *arguments, **named)
-        asked = (sampling_params.logprobs, sampling_params.prompt_logprobs)
-        return outputs if asked == (None, None) else _finite(outputs)
+        if (sampling_params.logprobs, sampling_params.prompt_logprobs) != (None, None):
+            return _finite(outputs)
+        context = current_request.get()
+        if context and context.shortcut and _is_one_stream(sampling_params):
+            return context.shortcut.rest(outputs)
+        return outputs
 
     def _check(self, params: SamplingParams) -> None:
         if len(params.stop or ()) > MOST_STOPS:

@@ -9,6 +9,7 @@ from vllm_worker.decoding.parameters import DEFAULT, DecodingParams
 from vllm_worker.engine.asgi_client import Response
 from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.streaming.flow_control import FlowControl
+from vllm_worker.streaming.shortcut import Shortcut
 
 
 class AlternativeLogprob(TypedDict):
@@ -77,13 +78,15 @@ class TokenUsage(Protocol):
 class RequestContext:
     """What a request carries to the engine besides the fields of vLLM's own types.
 
-    `decoding` steers a beam search, `flow` the tokens of a stream, and `usage` counts them.
+    `decoding` steers a beam search, `flow` the tokens of a stream, and `usage` counts them. A
+    stream with a `shortcut` leaves by it where it can.
     """
 
     request_id: str
     usage: TokenUsage | None = None
     decoding: DecodingParams = DEFAULT
     flow: FlowControl | None = None
+    shortcut: Shortcut | None = None
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

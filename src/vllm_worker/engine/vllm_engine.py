@@ -74,6 +74,7 @@ class VLLMEngine:
         self._llm.has_connector = any((arguments.kv_transfer_config, arguments.ec_transfer_config))
         self._app: Any = None
         self._generates = False
+        self._passes_text_on = application.passes_text_on(arguments)
         self._marked_dead = False
         self._beams = BeamSearcher(self._llm)
 
@@ -191,11 +192,14 @@ class VLLMEngine:
         self._beams.check_application(context.decoding)
         if self._llm.vllm_config.structured_outputs_config.reasoning_parser:
             # A parser reads what the model says token by token, as it was made to.
-            context = replace(context, flow=None)
+            context = replace(context, flow=None, shortcut=None)
+        elif not self._passes_text_on:
+            context = replace(context, shortcut=None)
         current_request.set(context)
         response = await asgi_client.request(
-            self._app, request.method, request.target, request.content, request.headers
-        )
+            self._app, request.method, request.target, request.content, request.headers,
+            context.shortcut.attach if context.shortcut else None,
+        )  # fmt: skip
         response.translate = translated_in_mid_answer
         if response.status == _SERVER_ERROR and (error := application.stumbled(self._app, request)):
             await response.aclose()

@@ -20,6 +20,7 @@ from vllm_worker.jobs.inputs import NativeJob, OpenAIJob
 from vllm_worker.routes import native, openai
 from vllm_worker.routes.allowlist import OpenRoute
 from vllm_worker.routes.openai_request import prepare
+from vllm_worker.streaming.shortcut import Shortcut
 from vllm_worker.streaming.sse import Event
 
 EVENTS = "text/event-stream"
@@ -66,7 +67,9 @@ async def answer(
         yield HTTPAnswer(200, _JSON, _once(await openai.one_model(job, context, engine)))
         return
     prepared = await prepare(job, route, context.request_id, settings)
-    response = await engine.call(prepared.request, replace(context, decoding=prepared.decoding))
+    shortcut = Shortcut() if prepared.can_buffer else None
+    context = replace(context, decoding=prepared.decoding, shortcut=shortcut)
+    response = await engine.call(prepared.request, context)
     try:
         if response.headers.get("content-type", "").startswith(EVENTS):
             write = partial(_write_events, response, explain)
