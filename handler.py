@@ -1,7 +1,8 @@
 """The RunPod entry point: settings → engine → worker → the SDK's loop.
 
-On RunPod the platform's environment leads to its queue. Without it a local endpoint is started, and
-everything else is the same. The engine's processes import this module, which starts nothing.
+On RunPod the platform's environment leads to its queue, or to an HTTP server. Without it a local
+endpoint is started, and everything else is the same. The engine's processes import this module,
+which starts nothing.
 """
 
 import logging

@@ -10,9 +10,10 @@ from typing import Any
 
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
-from vllm_worker.local_endpoint.process import listen, worker_environment
+from vllm_worker.local_endpoint.process import worker_environment
 from vllm_worker.local_endpoint.server import EndpointServer
 from vllm_worker.serverless.fitness import NO_CHECKS
+from vllm_worker.web.listener import listen
 
 _TERMS = JobPolicy(execution_timeout_s=600, ttl_s=600, retention_s=1)
 

@@ -203,8 +203,8 @@ def hub_of_load_balancer() -> str:
     listing["title"] += " (load balancer)"
     config = listing["config"]
     listing["config"] = {"endpointType": "LB", **config}
-    for preset in config["presets"]:
-        preset["defaults"]["ALLOW_NO_KEY"] = "1"  # RunPod's load balancer checks RunPod's keys
+    (key,) = (entry for entry in config["env"] if entry["key"] == "ALLOW_NO_KEY")
+    key["input"]["default"] = True  # RunPod's load balancer checks RunPod's keys
     return _json(listing)
 
 

@@ -118,8 +118,8 @@ class MethodNotAllowed(JobError):
     code = 405
     type = "MethodNotAllowedError"
 
-    def __init__(self, route: str, method: str, allowed: str) -> None:
-        hint = " An empty body makes a job a GET." if method == "GET" else ""
+    def __init__(self, route: str, method: str, allowed: str, hint: str = "") -> None:
+        self.allowed = allowed
         super().__init__(f"{route} takes {allowed}, not {method}.{hint}", "method")
 
 

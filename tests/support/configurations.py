@@ -89,6 +89,18 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "METRICS_PORT=8000 is also PORT, on which requests come in. Set another.",
     ),
     (
+        {"PORT_HEALTH": "9001", "METRICS_PORT": "9001"},
+        "METRICS_PORT=9001 is also PORT_HEALTH, on which requests come in. Set another.",
+    ),
+    (
+        {"ALLOWED_ORIGINS": "[x"},
+        "ALLOWED_ORIGINS='[x': is not valid JSON: Expecting value: line 1 column 2 (char 1).",
+    ),
+    (
+        {"API_KEY": '["a-secret"'},
+        "API_KEY='***': is not valid JSON: Expecting ',' delimiter: line 1 column 12 (char 11).",
+    ),
+    (
         {"PORT": "9000", "METRICS_PORT": "9000"},
         "METRICS_PORT=9000 is also PORT, on which requests come in. Set another.",
     ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from vllm_worker.local_endpoint.process import listen
+from vllm_worker.web.listener import listen
 
 
 @contextmanager

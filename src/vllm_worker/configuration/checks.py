@@ -211,8 +211,9 @@ def find_door_problems(settings: Settings) -> Iterator[str]:
             yield "WORKER_MODE=queue needs RUNPOD_WEBHOOK_GET_JOB, which is not set."
         return
     host, port = settings.address
-    if settings.metrics_port == port != 0:
-        yield f"METRICS_PORT={port} is also PORT, on which requests come in. Set another."
+    for name, other in (("PORT", port), ("PORT_HEALTH", settings.port_health)):
+        if other and settings.metrics_port == other:
+            yield f"METRICS_PORT={other} is also {name}, on which requests come in. Set another."
     keys = settings.api_keys or settings.api_keys_file or settings.allow_no_key
     if not keys and host not in ("localhost", "::1") and not host.startswith("127."):
         yield (

@@ -75,6 +75,9 @@ class Settings(BaseModel):
     api_keys_file: str | None = None
     allow_no_key: bool = False
     allowed_origins: str = ""
+    allowed_methods: str = "*"
+    allowed_headers: str = "*"
+    allow_credentials: bool = False
     health_check_path: Annotated[str, Field(pattern=r"^/\S*$")] = "/ping"
     port_health: Annotated[int | None, Field(ge=0, le=65535)] = None
     max_body_bytes: Annotated[int, Field(ge=1)] = 30 * 1024**2
@@ -99,6 +102,7 @@ class Settings(BaseModel):
         "allow_media_urls",
         "vllm_allow_runtime_lora_updating",
         "allow_no_key",
+        "allow_credentials",
         mode="before",
     )
     @classmethod
@@ -125,6 +129,12 @@ class Settings(BaseModel):
         if value.lower() not in (modes := ["auto", *DOORS]):
             raise ValueError(f"must be one of {', '.join(modes)}")
         return value.lower()
+
+    @field_validator("allowed_origins", "allowed_methods", "allowed_headers", "api_key")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        names_in(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
 
     @field_validator("trust_request_fields")
     @classmethod
@@ -203,8 +213,7 @@ class Settings(BaseModel):
     @property
     def api_keys(self) -> list[str]:
         """The keys in API_KEY."""
-        text = self.api_key.get_secret_value() if self.api_key else ""
-        return [key.strip() for key in text.split(",") if key.strip()]
+        return names_in(self.api_key.get_secret_value() if self.api_key else "")
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -11,7 +11,7 @@ from vllm_worker.configuration.settings import names_in
 from vllm_worker.errors import JobError
 from vllm_worker.http_server.door import Door
 from vllm_worker.http_server.errors import error_response
-from vllm_worker.http_server.keys import Keys
+from vllm_worker.web.keys import Keys
 from vllm_worker.worker import Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -24,13 +24,11 @@ class Application:
         self._worker = worker
         self._door = Door(worker, keys)
         health = worker.settings.health_check_path
-        self._open: dict[str, Handler] = {"/": root, "/ping": self.ping, health: self.ping}
+        self._open: dict[str, Handler] = {"/": root}
+        self._open |= dict.fromkeys(("/ping", "/health", health), self.ping)
         self._keyed: dict[str, Handler] = {"/metrics": self.metrics}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "no WebSockets here"})
-            return
         request = Request(scope, receive)
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
         if reads and (handler := self._open.get(path)):
@@ -67,9 +65,16 @@ async def root(request: Request) -> Response:
 
 
 def create_app(worker: Worker, keys: Keys) -> ASGIApp:
-    """The application; browsers may ask it from pages of ALLOWED_ORIGINS."""
-    application = Application(worker, keys)
-    origins = names_in(worker.settings.allowed_origins)
-    if not origins:
+    """The application; browsers may ask it from pages of ALLOWED_ORIGINS, as they may ask vLLM's
+    server.
+    """
+    application, settings = Application(worker, keys), worker.settings
+    if not (origins := names_in(settings.allowed_origins)):
         return application
-    return CORSMiddleware(application, origins, allow_methods=["*"], allow_headers=["*"])
+    return CORSMiddleware(
+        application,
+        origins,
+        allow_methods=names_in(settings.allowed_methods),
+        allow_headers=names_in(settings.allowed_headers),
+        allow_credentials=settings.allow_credentials,
+    )

@@ -6,6 +6,7 @@ The routes behind it are those of the queue, so that what is closed to jobs is c
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from functools import partial
 from typing import Any, get_args
 
@@ -14,36 +15,42 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from vllm_worker.engine.protocol import RequestContext
-from vllm_worker.errors import BadRequest, EngineDead, JobError, NoSuchRoute, TooLarge
+from vllm_worker.errors import (
+    BadRequest,
+    EngineDead,
+    JobError,
+    MethodNotAllowed,
+    NoSuchRoute,
+    TooLarge,
+)
 from vllm_worker.http_server.errors import (
     Busy,
-    MethodRefused,
     NotReady,
     TooSlow,
     Unauthorized,
     error_event,
     error_response,
 )
-from vllm_worker.http_server.keys import Keys
 from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.jobs.inputs import Job, Method, NativeJob, OpenAIJob, parse_job
 from vllm_worker.jobs.transportable import check_transportable
 from vllm_worker.jobs.validation import bad_request
-from vllm_worker.local_endpoint.errors import RequestError
-from vllm_worker.local_endpoint.web import (
-    disconnected,
-    parse_form,
-    parse_json,
-    read_body,
-    unless,
-)
 from vllm_worker.observability.job_log import JobRecord
 from vllm_worker.routes import http
 from vllm_worker.routes.allowlist import open_route
 from vllm_worker.routes.http import HTTPAnswer
+from vllm_worker.web.keys import Keys
+from vllm_worker.web.requests import (
+    RequestError,
+    disconnected,
+    parse_form,
+    parse_json,
+    read_body,
+    run_until_gone,
+)
 from vllm_worker.worker import Worker, unexpected
 
-NATIVE = "/generate"
+NATIVE, RUNSYNC = "/generate", "/runsync"
 _UPLOAD_S = 120
 _SEND_S = 60
 """Seconds in which a client takes a part of its answer, before it counts as gone."""
@@ -109,8 +116,8 @@ class Door:
             raise TooSlow from None
         # The client's own id is no name for a job: vLLM aborts all requests that share one.
         shown_id = request.headers.get("x-request-id") or record.job_id
-        answering = self._answer(job, request.url.path, shown_id, record, reply)
-        await unless(self._gone(request.receive, reply), answering)
+        answering = self._answer(job, request.scope["path"], shown_id, record, reply)
+        await run_until_gone(self._gone(request.receive, reply), answering)
 
     async def _gone(self, receive: Receive, reply: "_Reply") -> None:
         """Return when the client has left or takes nothing more; until then its connection is
@@ -120,20 +127,23 @@ class Door:
         leaving = asyncio.ensure_future(disconnected(receive))
         try:
             while not (leaving.done() or reply.is_stuck):
-                await asyncio.wait({leaving}, timeout=min(keep_alive_s, _SEND_S) or _SEND_S)
-                await reply.keep_alive(keep_alive_s)
+                pause = reply.due_in(min(keep_alive_s, _SEND_S) or _SEND_S)
+                await asyncio.wait({leaving}, timeout=pause)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SEND_S):
+                        await reply.keep_alive(keep_alive_s)
         finally:
             leaving.cancel()
 
     async def _job(self, request: Request) -> Job:
         body = await self._body(request)
-        path, query = request.url.path, request.url.query
-        if path == NATIVE and request.method == "POST":
-            return _native_job(body)
+        path = request.scope["path"]
+        if path in (NATIVE, RUNSYNC) and request.method == "POST":
+            return _native_job(body, path)
         if request.method not in get_args(Method):
-            raise MethodRefused(path, request.method)
+            raise MethodNotAllowed(path, request.method, ", ".join(get_args(Method)))
         headers = {name: request.headers[name] for name in HEADERS if name in request.headers}
-        given = {"route": f"{path}?{query}" if query else path, "method": request.method}
+        given = {"route": _target(request.scope), "method": request.method}
         try:
             return OpenAIJob.model_validate(given | {"body": body, "headers": headers})
         except ValidationError as error:
@@ -165,21 +175,30 @@ class Door:
             record.kind = route = open_route(job.path, runtime_lora)
         context = RequestContext(record.job_id, usage=record)
         engine = self._worker.engine
+        if path == RUNSYNC and isinstance(job, NativeJob):
+            finished = await http.run_sync(job, context, engine, self._settings)
+            await self._send(finished, shown_id, record, reply)
+            return
         explain = partial(self._explain, path, record)
         async with http.answer(job, route, context, engine, self._settings, explain) as answer:
-            await reply.begin(answer, shown_id)
+            await self._send(answer, shown_id, record, reply)
 
-            async def send(part: bytes) -> None:
-                record.chunks += 1
-                await reply.send(part)
+    async def _send(
+        self, answer: HTTPAnswer, shown_id: str, record: JobRecord, reply: "_Reply"
+    ) -> None:
+        await reply.begin(answer, shown_id)
 
-            await answer.write(send)
-            if record.code is None:  # nor has a stream failed
-                if answer.status < 400:
-                    record.outcome = "completed"
-                else:
-                    record.fail(answer.status)
-            await reply.end()
+        async def send(part: bytes) -> None:
+            record.chunks += 1
+            await reply.send(part)
+
+        await answer.write(send)
+        await reply.end()
+        if record.code is None:  # nor has a stream failed
+            if answer.status < 400:
+                record.outcome = "completed"
+            else:
+                record.fail(answer.status)
 
     def _explain(self, path: str, record: JobRecord, error: JobError) -> bytes:
         return error_event(self._worker.failure(record, error), path)
@@ -223,17 +242,29 @@ class _Reply:
         """Whether the client has not taken a part for so long that it counts as gone."""
         return self._sending and time.monotonic() - self._last > _SEND_S
 
+    def due_in(self, seconds: float) -> float:
+        """The rest of the seconds since the last part; all of them once they are over."""
+        rest = self._last + seconds - time.monotonic()
+        return rest if rest > 0 else seconds
+
     async def _put(self, message: Message) -> None:
         self._last, self._sending = time.monotonic(), True
         await self._send(message)
         self._sending = False
 
 
-def _native_job(body: Any) -> NativeJob:
+def _target(scope: Scope) -> str:
+    """Path and query as they were sent."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    query: bytes = scope["query_string"]
+    return (path + b"?" + query if query else path).decode("latin-1")
+
+
+def _native_job(body: Any, path: str) -> NativeJob:
     """The native form by itself, or as RunPod's `{"input": …}`."""
-    if isinstance(body, dict) and body.keys() == {"input"}:
+    if isinstance(body, dict) and "input" in body and not {"prompt", "messages"} & body.keys():
         body = body["input"]
     job = parse_job(body)
     if not isinstance(job, NativeJob):
-        raise BadRequest(f"{NATIVE} takes native jobs: give prompt or messages.", "prompt")
+        raise BadRequest(f"{path} takes native jobs: give prompt or messages.", "prompt")
     return job

@@ -4,8 +4,8 @@ import json
 
 from starlette.responses import Response
 
-from vllm_worker.errors import JobError
-from vllm_worker.http_server.keys import WITHOUT_KEY
+from vllm_worker.errors import JobError, MethodNotAllowed
+from vllm_worker.web.keys import WITHOUT_KEY
 
 _ANTHROPIC = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
@@ -54,21 +54,15 @@ class TooSlow(JobError):
         super().__init__("The body of the request did not come in time.")
 
 
-class MethodRefused(JobError):
-    """No route takes this method."""
-
-    code = 405
-    type = "MethodNotAllowedError"
-
-    def __init__(self, path: str, method: str) -> None:
-        super().__init__(f"{path} does not take {method}.", "method")
-
-
 def error_response(error: JobError, path: str) -> Response:
     """In Anthropic's form for its routes, else in OpenAI's."""
     headers = {"retry-after": "1"} if error.code in (429, 503) else {}
+    if isinstance(error, MethodNotAllowed):
+        headers["allow"] = error.allowed
     if error.code == 401:
         headers["www-authenticate"] = "Bearer"
+    if error.code in (401, 408):
+        headers["connection"] = "close"  # nobody waits for the rest of the body
     content = json.dumps(_content(error, path))  # in ASCII: it may quote half a character
     return Response(content, error.code, headers, "application/json")
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,14 +17,14 @@ import uvloop
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.http_server.app import create_app
-from vllm_worker.http_server.keys import Keys
 from vllm_worker.observability.timeline import timeline
 from vllm_worker.startup.signals import ignore_signals, leave
+from vllm_worker.web.keys import Keys
+from vllm_worker.web.listener import CannotListenError, listen, url_of
 from vllm_worker.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 2048
 _IDLE_CHECK_S = 0.05
 _CLOSE_S = 5
 """Time for the last bytes of answers to leave."""
@@ -35,28 +34,26 @@ _CLOSE_S = 5
 def listening(settings: Settings) -> Iterator[list[socket.socket]]:
     """The door's sockets. Raises ConfigurationError when a port cannot be listened on."""
     host, port = settings.address
-    ports = {port, port if settings.port_health is None else settings.port_health}
+    ports = {"PORT": port}
+    if settings.port_health not in (None, port):
+        ports["PORT_HEALTH"] = settings.port_health
     with ExitStack() as stack:
-        listeners = [stack.enter_context(_listen(host, number)) for number in sorted(ports)]
-        address = f"[{host}]" if ":" in host else host
-        shown = port or listeners[0].getsockname()[1]
-        whom = "with" if settings.api_keys or settings.api_keys_file else "without"
-        url = f"http://{address}:{shown}/v1"
-        logger.info("serving on %s %s a key once the engine is ready", url, whom)
+        listeners = [stack.enter_context(_listen(host, name, n)) for name, n in ports.items()]
+        if settings.api_keys or settings.api_keys_file:
+            whom = "with a key"
+        else:
+            whom = "without a key, which leaves it to RunPod's load balancer to ask for one,"
+        url = url_of(host, listeners[0])
+        logger.info("serving on %s/v1 %s once the engine is ready", url, whom)
         yield listeners
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listen(host: str, name: str, port: int) -> socket.socket:
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        line = f"HOST={host} PORT={port} cannot be listened on: {reason}."
+        return listen(host, port)
+    except CannotListenError as error:
+        line = f"HOST={host} {name}={port} cannot be listened on: {error}."
         raise ConfigurationError([line]) from None
-    # The engine's processes are forked: what they kept open would take requests that nobody reads.
-    os.register_at_fork(after_in_child=partial(os.close, listener.fileno()))
-    return listener
 
 
 def read_keys(settings: Settings) -> Keys:
@@ -81,7 +78,11 @@ def telling_that_it_starts(
 
     def stop() -> None:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     try:
         yield stop
@@ -126,17 +127,17 @@ async def _serve(
             raise StartFailure(f"the worker could not start: {reason}") from error
         timeline.end("warm-up")
         timeline.log()
-        await _until_over(worker)
+        await _until_over(worker, serving)
     finally:
         server.should_exit = True
         await serving
 
 
-async def _until_over(worker: Worker) -> None:
+async def _until_over(worker: Worker, serving: asyncio.Task[None]) -> None:
     """Until the engine is dead, the grace is over, or no job is left after a signal."""
     ending = asyncio.create_task(worker.wait_for_end())
     idle = asyncio.create_task(_shut_down_and_idle(worker))
-    await asyncio.wait({ending, idle}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({ending, idle, serving}, return_when=asyncio.FIRST_COMPLETED)
     idle.cancel()
     if ending.done():
         await worker.drain()

@@ -19,7 +19,7 @@ _PARENT_CHECK_S = 0.5
 
 def _application(health: str) -> ASGIApp:
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in ("/ping", health) and scope["method"] in ("GET", "HEAD"):
+        if scope["path"] in ("/ping", "/health", health) and scope["method"] in ("GET", "HEAD"):
             response = Response(status_code=204)
         else:
             response = error_response(NotReady(), scope["path"])

@@ -1,14 +1,15 @@
 """`python -m vllm_worker.local_endpoint`: the endpoint in the foreground."""
 
 import argparse
+import json
 import os
 import socket
 import sys
 from pathlib import Path
 
-from vllm_worker.http_server.keys import Keys
-from vllm_worker.local_endpoint.process import EndpointStartError, listen
+from vllm_worker.local_endpoint.process import EndpointStartError, listen_on
 from vllm_worker.local_endpoint.server import serve
+from vllm_worker.web.keys import Keys
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
         listener = socket.socket(fileno=arguments.fd)
     else:
         try:
-            listener = listen(arguments.host, arguments.port)
+            listener = listen_on(arguments.host, arguments.port)
         except EndpointStartError as error:
             sys.exit(str(error))
         host, port = listener.getsockname()[:2]
@@ -32,7 +33,9 @@ def main() -> None:
 
 
 def _keys() -> Keys:
-    own = [key.strip() for key in os.environ.get("API_KEY", "").split(",") if key.strip()]
+    text = os.environ.get("API_KEY", "")
+    keys = json.loads(text) if text.startswith("[") else text.split(",")
+    own = [key.strip() for key in keys if key.strip()]
     file = os.environ.get("API_KEYS_FILE")
     return Keys(own, Path(file) if file else None)
 

@@ -10,14 +10,13 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from vllm_worker.http_server.keys import WITHOUT_KEY, Keys
 from vllm_worker.local_endpoint.batches import Batches
 from vllm_worker.local_endpoint.client_side import ClientSide
-from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.openai_gateway import CANCELLED_STATUS, OpenAIGateway
-from vllm_worker.local_endpoint.web import json_response
 from vllm_worker.local_endpoint.worker_side import WorkerSide
+from vllm_worker.web.keys import WITHOUT_KEY, Keys
+from vllm_worker.web.requests import RequestError, json_response
 
 
 def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
@@ -38,12 +37,12 @@ def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
             HTTPException: _no_such_route,
             ClientDisconnect: _gone,
         },
-        middleware=[Middleware(_Lock, keys)] if keys and keys.required else [],
+        middleware=[Middleware(_RequireKey, keys)] if keys and keys.required else [],
     )
 
 
-class _Lock:
-    """Lets nobody through to the application who has no key."""
+class _RequireKey:
+    """Lets through to the application who has a key."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app

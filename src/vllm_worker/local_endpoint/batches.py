@@ -13,10 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
-from vllm_worker.local_endpoint.web import json_response, parse_json, query_number, read_body
+from vllm_worker.web.requests import (
+    RequestError,
+    json_response,
+    parse_json,
+    query_number,
+    read_body,
+)
 
 _PAGE = 50
 

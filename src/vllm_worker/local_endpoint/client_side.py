@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy
-from vllm_worker.local_endpoint.web import (
+from vllm_worker.web.requests import (
     LONGEST_NUMBER,
+    RequestError,
     json_response,
     parse_json,
     query_number,

@@ -1,17 +1,8 @@
-"""Errors of the endpoint itself, and OpenAI's form of an error."""
+"""OpenAI's form of an error of the endpoint itself."""
 
 from typing import Any
 
 HTTP_SERVER_ERROR = 500
-
-
-class RequestError(Exception):
-    """A request that the endpoint does not accept: an HTTP status and a sentence for the client."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 def openai_error(status: int, message: str) -> dict[str, Any]:

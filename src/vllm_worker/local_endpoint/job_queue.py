@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from vllm_worker.local_endpoint.errors import RequestError, openai_error
+from vllm_worker.local_endpoint.errors import openai_error
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status, Timer
 from vllm_worker.local_endpoint.limits import Limits
 from vllm_worker.local_endpoint.workers import Worker, Workers
+from vllm_worker.web.requests import RequestError
 
 CLOSING = "the endpoint is closing"
 

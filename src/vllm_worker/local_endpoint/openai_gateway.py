@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from vllm_worker.jobs.headers import HEADERS
-from vllm_worker.local_endpoint.errors import HTTP_SERVER_ERROR, RequestError, openai_error
+from vllm_worker.local_endpoint.errors import HTTP_SERVER_ERROR, openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
-from vllm_worker.local_endpoint.web import (
+from vllm_worker.web.requests import (
+    RequestError,
     json_response,
     parse_form,
     parse_json,

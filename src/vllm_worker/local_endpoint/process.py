@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import secrets
 import signal
@@ -13,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vllm_worker.http_server.keys import Keys
+from vllm_worker.web.keys import Keys
+from vllm_worker.web.listener import CannotListenError, listen
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
-_BACKLOG = 2048
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -54,18 +55,13 @@ class EndpointProcess:
             self.process.wait()
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen_on(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes any free one. Raises EndpointStartError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"the local endpoint cannot listen on HOST={host} PORT={port}: {reason}"
+        return listen(host, port)
+    except CannotListenError as error:
+        message = f"the local endpoint cannot listen on HOST={host} PORT={port}: {error}"
         raise EndpointStartError(message) from error
-    # Its connections inherit it. asyncio, unlike uvloop, would leave Nagle's delay (40 ms) on.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def start(
@@ -85,9 +81,9 @@ def start(
     except ValueError as error:
         raise EndpointStartError(str(error)) from None
     worker_key = secrets.token_urlsafe() if keys or keys_file else None
-    asked = ",".join([*keys, worker_key]) if worker_key else ""
+    asked = json.dumps([*keys, worker_key]) if worker_key else "[]"
     # The parent opens the socket: a taken port and the number of a free one are known here.
-    with listen(host, port) as listener:
+    with listen_on(host, port) as listener:
         port = listener.getsockname()[1]
         command = [
             sys.executable,

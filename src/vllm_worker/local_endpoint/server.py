@@ -9,10 +9,10 @@ from types import FrameType
 
 import uvicorn
 
-from vllm_worker.http_server.keys import Keys
 from vllm_worker.local_endpoint.app import create_app
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.webhooks import Webhooks
+from vllm_worker.web.keys import Keys
 
 # Longer than the 15 s after which the SDK's client (aiohttp) gives up an idle connection. It does
 # not repeat a POST that meets a connection just closed by the server: the chunk would be lost.

@@ -14,11 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vllm_worker.local_endpoint.errors import RequestError
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job
-from vllm_worker.local_endpoint.web import json_response, parse_json, query_number, while_connected
 from vllm_worker.local_endpoint.workers import Worker
+from vllm_worker.web.requests import (
+    RequestError,
+    json_response,
+    parse_json,
+    query_number,
+    while_connected,
+)
 
 
 class WorkerSide:

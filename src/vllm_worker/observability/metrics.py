@@ -6,7 +6,6 @@ METRICS_PORT they are not needed.
 
 import asyncio
 import logging
-import os
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.observability.job_log import JobRecord
+from vllm_worker.web.listener import CannotListenError, listen, url_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -33,7 +33,7 @@ _LAG_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """Counts nothing, for where METRICS_PORT is not set."""
+    """Counts nothing, for where nobody asks for metrics."""
 
     def watch(self, jobs: Sized) -> None:
         """To be called in the event loop that answers jobs; `jobs` are those in flight."""
@@ -52,7 +52,7 @@ class PrometheusMetrics(Metrics):
             return kind(f"vllm_worker_{name}", meaning, labels, registry=registry, **more)
 
         self._jobs = metric(
-            Counter, "jobs_total", "finished jobs", "kind", "model", "outcome", "code"
+            Counter, "jobs_total", "finished jobs", "kind", "model", "outcome", "code", "key"
         )
         self._input = metric(
             Counter, "input_tokens_total", "prompt tokens of finished jobs", "kind", "model"
@@ -93,7 +93,7 @@ class PrometheusMetrics(Metrics):
 
     def count(self, record: JobRecord) -> None:
         kind, model, code = record.kind, record.model, str(record.code or "")
-        self._jobs.labels(kind, model, record.outcome, code).inc()
+        self._jobs.labels(kind, model, record.outcome, code, record.key).inc()
         self._input.labels(kind, model).inc(record.input_tokens)
         self._output.labels(kind, model).inc(record.output_tokens)
         self._chunks.labels(kind).inc(record.chunks)
@@ -155,17 +155,12 @@ def serving_metrics(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        line = f"METRICS_PORT={port}: cannot be listened on at HOST={host}: {reason}."
+        listener = listen(host, port)
+    except CannotListenError as error:
+        line = f"METRICS_PORT={port}: cannot be listened on at HOST={host}: {error}."
         raise ConfigurationError([line]) from None
-    # The SDK forks for its pings, and that process may outlive this one.
-    os.register_at_fork(after_in_child=listener.close)
-    address = f"[{host}]" if ":" in host else host
-    logger.info("metrics on http://%s:%d/metrics", address, listener.getsockname()[1])
+    logger.info("metrics on %s/metrics", url_of(host, listener))
     return listener
 
 

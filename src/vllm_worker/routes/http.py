@@ -4,6 +4,7 @@ Unlike openai.py and native.py it cuts nothing into chunks: nobody counts the PO
 """
 
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -25,13 +26,14 @@ from vllm_worker.streaming.sse import Event
 
 EVENTS = "text/event-stream"
 _JSON = {"content-type": "application/json"}
+_PART_BYTES = 64 * 1024
 _OF_THE_CONNECTION = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
 Explain = Callable[[JobError], bytes]
 """Takes the error with which a stream ends, and makes the event that tells the client."""
 
 Sink = Callable[[bytes], Awaitable[None]]
-"""Takes a part of a body: a whole event, or all of what is no stream."""
+"""Takes a part of a body: a whole event, or some bytes of what is no stream."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ async def answer(
         return
     assert route
     if route == openai.MODEL:
-        yield HTTPAnswer(200, _JSON, _once(await openai.one_model(job, context, engine)))
+        yield _whole(200, await openai.one_model(job, context, engine))
         return
     prepared = await prepare(job, route, context.request_id, settings)
     shortcut = Shortcut() if prepared.can_buffer else None
@@ -75,20 +77,33 @@ async def answer(
             write = partial(_write_events, response, explain)
             yield HTTPAnswer(response.status, _headers(response), write)
         elif prepared.decoding.from_samples and response.status < 400:
-            yield HTTPAnswer(200, _JSON, _once(await openai.whole_answer(job, prepared, response)))
+            yield _whole(200, await openai.whole_answer(job, prepared, response))
         else:
-            yield await _whole(job, response)
+            yield await _vllms(job, response)
     finally:
         await response.aclose()
 
 
-async def _whole(job: OpenAIJob, response: Response) -> HTTPAnswer:
+async def run_sync(
+    job: NativeJob, context: RequestContext, engine: Engine, settings: Settings
+) -> HTTPAnswer:
+    """All outputs of a native job, in the form in which RunPod shows a job that has ended. Raises
+    JobError.
+    """
+    begun = time.monotonic()
+    outputs = [output async for output in native.answer(job, context, engine, settings)]
+    shown = {"id": context.request_id, "status": "COMPLETED", "delayTime": 0}
+    took_ms = round((time.monotonic() - begun) * 1000)
+    return _whole(200, shown | {"executionTime": took_ms, "output": outputs})
+
+
+async def _vllms(job: OpenAIJob, response: Response) -> HTTPAnswer:
     content = await response.read()
     if response.status in (404, 405) and content.startswith(b'{"detail"'):
         openai.check_framework(job, response)
     if response.status >= 500:
         raise VLLMError(response.status, _read(content))
-    return HTTPAnswer(response.status, _headers(response), _once(content))
+    return _whole(response.status, content, _headers(response))
 
 
 def _read(content: bytes) -> Any:
@@ -114,7 +129,7 @@ async def _native(
     """The first output is awaited: a job that is refused has a status of its own."""
     first = await anext(outputs)
     if not job.stream:
-        return HTTPAnswer(200, _JSON, _once(first))
+        return _whole(200, first)
     write = partial(_write_outputs, first, outputs, explain)
     return HTTPAnswer(200, {"content-type": EVENTS}, write)
 
@@ -158,13 +173,15 @@ def _event(content: Any) -> bytes:
     return b"data: " + _json(content) + b"\n\n"
 
 
-def _once(content: Any) -> Callable[[Sink], Awaitable[None]]:
+def _whole(status: int, content: Any, headers: Mapping[str, str] = _JSON) -> HTTPAnswer:
+    """An answer that is no stream, in parts that a slow client can take in time."""
     body = content if isinstance(content, bytes) else _json(content)
 
     async def write(sink: Sink) -> None:
-        await sink(body)
+        for start in range(0, len(body), _PART_BYTES):
+            await sink(body[start : start + _PART_BYTES])
 
-    return write
+    return HTTPAnswer(status, {**headers, "content-length": str(len(body))}, write)
 
 
 def _json(content: Any) -> bytes:

@@ -104,7 +104,9 @@ def check_framework(job: OpenAIJob, response: Response) -> None:
     if response.status == 404:
         raise NoSuchRoute(f"{job.route} is not a route of the loaded model.", "route")
     if response.status == 405:
-        raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""))
+        guessed = job.given_method is None and job.method == "GET"
+        hint = " An empty body makes a job a GET." if guessed else ""
+        raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""), hint)
 
 
 async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event]:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from tests.support.fake_engine import FakeEngine, words
 from vllm_worker.configuration.settings import load_settings
 from vllm_worker.http_server.app import create_app
-from vllm_worker.http_server.keys import Keys
+from vllm_worker.web.keys import Keys
 from vllm_worker.worker import Worker
 
 CHAT = "/v1/chat/completions"
@@ -149,6 +149,50 @@ async def test_native_jobs() -> None:
         assert other.status_code == 400
 
 
+async def test_runpods_form_of_a_job_that_has_ended() -> None:
+    async with door(engine()) as (client, _):
+        for stream, outputs in ((False, [["Hi", " you"]]), (True, [["Hi"], [" you"]])):
+            job = {"prompt": "x", "stream": stream, "max_batch_size": 1}
+            ended = (await client.post("/runsync", json={"input": job, "policy": {}})).json()
+            assert ended["status"] == "COMPLETED"
+            assert ended["id"].startswith("http-")
+            assert [output["choices"][0]["tokens"] for output in ended["output"]] == outputs
+        wrong = await client.post("/runsync", json={"input": {"prompt": 5}})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "prompt")
+
+
+async def test_a_long_answer_comes_in_parts_that_a_slow_client_can_take() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        if not sent:
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    body = json.dumps({"messages": [], "text": "x" * 200_000}).encode()
+    scope = {
+        "type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode(),
+        "query_string": b"", "headers": [],
+    }  # fmt: skip
+    async with door(engine()) as (_, worker):
+        app: Any = create_app(worker, Keys([]))
+        await asyncio.create_task(app(scope, receive, send))
+    start, *parts = sent
+    sizes = [len(part["body"]) for part in parts]
+    assert dict(start["headers"])[b"content-length"] == str(sum(sizes)).encode()
+    assert len(sizes) >= 4
+    assert max(sizes) <= 64 * 1024
+
+
+async def test_a_query_reaches_vllm_as_it_was_sent() -> None:
+    async with door(engine()) as (client, _):
+        answer = await client.post(f"{CHAT}?a=%C3%A9&b=%FF", json={"messages": []})
+        assert answer.status_code == 200
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("/sleep", 403), ("/v1/nope", 404), ("/", 404), ("/v1/load_lora_adapter", 403)],
@@ -164,6 +208,7 @@ async def test_a_request_needs_a_key_but_not_for_the_health() -> None:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"X-Api-Key": "secre"}):
             answer = await client.post(CHAT, json={"messages": []}, headers=headers)
             assert answer.status_code == 401
+            assert answer.headers["connection"] == "close"
             assert answer.json()["error"]["type"] == "AuthenticationError"
             assert (await client.get("/metrics", headers=headers)).status_code == 401
         for headers in ({"Authorization": "Bearer secret"}, {"X-Api-Key": "secret"}):
@@ -206,10 +251,8 @@ async def test_the_health_says_what_the_worker_is_up_to() -> None:
         assert (await client.get("/ping")).status_code == 204
         assert (await client.post(CHAT, json={})).status_code == 503
         await worker.start()
-        assert [(await client.get(path)).status_code for path in ("/ping", "/healthz")] == [
-            200,
-            200,
-        ]
+        for path in ("/ping", "/health", "/healthz"):
+            assert (await client.get(path)).status_code == 200
         worker.shut_down()
         assert (await client.get("/ping")).status_code == 503
         assert (await client.post(CHAT, json={})).status_code == 503
@@ -221,9 +264,14 @@ async def test_the_health_says_what_the_worker_is_up_to() -> None:
 
 async def test_browsers_may_ask_where_the_operator_says_so() -> None:
     page = {"Origin": "https://page.example"}
-    async with door(engine(), ALLOWED_ORIGINS="https://page.example") as (client, _):
+    origin = "https://page.example"
+    async with door(engine(), ALLOWED_ORIGINS=origin, ALLOWED_METHODS='["POST"]') as (client, _):
         answer = await client.post(CHAT, json={"messages": []}, headers=page)
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        asked = page | {"Access-Control-Request-Method": "POST"}
+        may = await client.options(CHAT, headers=asked)
+        assert may.headers["access-control-allow-methods"] == "POST"
+        assert "access-control-allow-credentials" not in may.headers
     async with door(engine()) as (client, _):
         answer = await client.post(CHAT, json={"messages": []}, headers=page)
         assert "access-control-allow-origin" not in answer.headers
@@ -232,7 +280,9 @@ async def test_browsers_may_ask_where_the_operator_says_so() -> None:
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
 async def test_a_method_that_no_route_takes(method: str) -> None:
     async with door(engine()) as (client, _):
-        assert (await client.request(method, "/v1/models")).status_code == 405
+        answer = await client.request(method, "/v1/models")
+        assert answer.status_code == 405
+        assert "GET" in answer.headers["allow"]
 
 
 async def test_anthropics_streams_end_with_anthropics_errors() -> None:

@@ -12,8 +12,8 @@ from tests.support.endpoint_fakes import FakeWorker, ManualClock
 from vllm_worker.local_endpoint.app import create_app
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.limits import Limits
-from vllm_worker.local_endpoint.process import listen
 from vllm_worker.local_endpoint.server import EndpointServer
+from vllm_worker.web.listener import listen
 
 LONG_HOLDS = Limits(
     stream_hold_s=60, poll_hold_s=60, closing_hold_s=0.01

@@ -80,7 +80,7 @@ def test_a_job_that_is_cancelled_after_its_failure_counts_as_cancelled(
     job.fail(500)
     JobLog().end(job, cancelled=True)
     PrometheusMetrics(registry).count(job)
-    assert samples(registry, "jobs_total") == {("", "native", "demo", "cancelled"): 1}
+    assert samples(registry, "jobs_total") == {("", "", "native", "demo", "cancelled"): 1}
 
 
 async def test_jobs_are_counted_by_kind_and_outcome_without_what_clients_wrote(
@@ -105,10 +105,10 @@ async def test_jobs_are_counted_by_kind_and_outcome_without_what_clients_wrote(
     await asyncio.sleep(0)
     assert samples(registry, "jobs_in_flight") == {(): 0}
     assert samples(registry, "jobs_total") == {
-        ("", "native", "demo", "completed"): 2,
-        ("", "native", "demo", "cancelled"): 1,
-        ("400", "unreadable", "demo", "failed"): 1,
-        ("404", "no open route", "demo", "failed"): 1,
+        ("", "", "native", "demo", "completed"): 2,
+        ("", "", "native", "demo", "cancelled"): 1,
+        ("400", "", "unreadable", "demo", "failed"): 1,
+        ("404", "", "no open route", "demo", "failed"): 1,
     }
     assert samples(registry, "chunks_total")[("native",)] == 3
     assert "secret" not in str(list(registry.collect()))

@@ -1,4 +1,4 @@
-"""HTTP for both sides of the protocol: JSON in and out, limits, disconnected clients."""
+"""HTTP requests: JSON in and out, limits, forms, disconnected clients."""
 
 import asyncio
 import base64
@@ -13,12 +13,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from vllm_worker.local_endpoint.errors import RequestError
-
 T = TypeVar("T")
 
 LONGEST_NUMBER = 12
 """Digits, of a time in ms for example; more of them are a problem, and too many no float."""
+
+
+class RequestError(Exception):
+    """A request that is not accepted: an HTTP status and a sentence for the client."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
 
 
 def json_response(
@@ -98,10 +105,10 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     Raises ClientDisconnect, after `work` has been cancelled, when the client goes.
     """
-    return await unless(disconnected(receive), work)
+    return await run_until_gone(disconnected(receive), work)
 
 
-async def unless(gone: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
+async def run_until_gone(gone: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
     """The same, where `gone` returns when the client has gone."""
     working, going = asyncio.ensure_future(work), asyncio.ensure_future(gone)
     try:

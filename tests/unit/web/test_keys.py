@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_worker.http_server.keys import Keys
+from vllm_worker.web.keys import Keys
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -85,3 +85,18 @@ def test_a_file_that_is_wrong_is_said_without_its_keys(
     assert "only-a-key" not in str(raised.value)
     with pytest.raises(ValueError, match="No such file"):
         Keys([], tmp_path / "nothing")
+
+
+def test_a_change_that_cannot_be_read_is_said_once_and_changes_nothing(
+    tmp_path: Path, worker_log: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("alice first\n")
+    keys = Keys([], file)
+    file.write_text("alice first\nbob\n")
+    for _ in range(3):
+        assert keys.name_of(bearer("first")) == "alice"
+    assert worker_log.text.count("line 2 must have a name and a key") == 1
+    file.write_text("bob second\n")
+    assert keys.name_of(bearer("first")) is None
+    assert keys.name_of(bearer("second")) == "bob"

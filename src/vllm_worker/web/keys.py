@@ -68,17 +68,28 @@ class Keys:
     def _current(self) -> dict[str, bytes]:
         """The file's keys; while it cannot be read, those it had before."""
         if self._file:
-            try:
-                if (stamp := _stamp(self._file)) != self._stamp:
-                    self._listed, self._stamp = _read(self._file), stamp
-                    logger.info("API_KEYS_FILE has been read again: %d keys", len(self._listed))
-            except (OSError, ValueError) as error:
-                logger.warning("API_KEYS_FILE cannot be read: %s", type(error).__name__)
+            stamp = _stamp(self._file)
+            if stamp != self._stamp:
+                self._stamp = stamp
+                self._read_again(self._file)
         return self._listed
 
+    def _read_again(self, file: Path) -> None:
+        try:
+            self._listed = _read(file)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            logger.warning("API_KEYS_FILE: %s. The keys that it had before still count.", reason)
+        else:
+            logger.info("API_KEYS_FILE has been read again: %d keys", len(self._listed))
 
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    """What differs when the file has changed; None while there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
     return status.st_mtime_ns, status.st_size
 
 
