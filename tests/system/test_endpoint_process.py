@@ -15,7 +15,7 @@ import pytest
 
 from vllm_worker.local_endpoint import EndpointStartError, start, worker_environment
 
-SOURCES = str(Path(__file__).parents[3] / "src")
+SOURCES = str(Path(__file__).parents[2] / "src")
 JOB: dict[str, Any] = {"input": {}}
 PARENT = """
 import os, sys
