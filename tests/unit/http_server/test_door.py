@@ -165,14 +165,15 @@ async def test_a_long_answer_comes_in_parts_that_a_slow_client_can_take() -> Non
     sent: list[Any] = []
 
     async def receive() -> Any:
-        if not sent:
-            return {"type": "http.request", "body": body, "more_body": False}
+        for message in received:
+            return message
         return await asyncio.Future()
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     body = json.dumps({"messages": [], "text": "x" * 200_000}).encode()
+    received = iter([{"type": "http.request", "body": body, "more_body": False}])
     scope = {
         "type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode(),
         "query_string": b"", "headers": [],

@@ -55,7 +55,7 @@ def test_all_of_a_job_is_counted(registry: CollectorRegistry) -> None:
         job.first_token = 0.2
         job.outcome, job.chunks = "completed", 3
         metrics.count(job)
-    assert samples(registry, "jobs_total") == {("", "native", "sql", "completed"): 2}
+    assert samples(registry, "jobs_total") == {("", "", "native", "sql", "completed"): 2}
     assert samples(registry, "input_tokens_total") == {("native", "sql"): 10}
     assert samples(registry, "output_tokens_total") == {("native", "sql"): 12}
     assert samples(registry, "chunks_total") == {("native",): 6}
