@@ -9,7 +9,7 @@ VLLM ?= all
 .PHONY: help serve test test-fast test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
-	$(BIN)/pytest -n 2 tests/unit
+	$(BIN)/pytest -n 2 --timeout 60 tests/unit
 
 check: set-up            ## check format, lint, types and generated files
 	$(BIN)/ruff format --check .

@@ -205,7 +205,7 @@ def test_an_engine_that_dies_ends_the_worker_and_says_so() -> None:
 def test_a_signal_while_it_starts_ends_it() -> None:
     worker, url = http_worker()
     try:
-        worker.wait_for("serving on")
+        worker.wait_for("listening on")
         worker.process.send_signal(signal.SIGTERM)
         assert worker.exit_code() == 0
         assert "Traceback" not in worker.log

@@ -68,6 +68,8 @@ ANSWERED = [
 ]  # fmt: skip
 REFUSED = [
     {"prompt": MARK, "model": MARK},
+    route("chat/completions", model=MARK, messages=[{"role": "user", "content": "x"}]),
+    route("completions", model=MARK, prompt="x"),
     {"prompt": MARK, "sampling_params": {MARK: MARK}},
     {"prompt": MARK, "sampling_params": {"temperature": MARK}},
     {"prompt": MARK * 100_000},

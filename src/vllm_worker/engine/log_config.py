@@ -79,6 +79,7 @@ class EngineLog:
 _ABOUT_A_REQUEST = ("Failed to compile grammar", "Unexpected error pre-processing request")
 """Errors in an engine's process that may quote what a client has sent."""
 _WITH_TOKENS = ("grammar rejected tokens", "Failed to advance FSM")
+_WITH_NAME = "Error with model"
 
 
 class OneLine(logging.Filter):
@@ -87,6 +88,8 @@ class OneLine(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if any(words in str(record.msg) for words in _WITH_TOKENS):
             record.msg, record.args = "an output could not follow what it has to", ()
+        if str(record.msg).startswith(_WITH_NAME):
+            record.msg, record.args = "a request names a model that is not served", ()
         if record.exc_info and (error := record.exc_info[1]):
             quotes = str(record.msg).startswith(_ABOUT_A_REQUEST)
             here = multiprocessing.parent_process() is None

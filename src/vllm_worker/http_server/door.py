@@ -28,6 +28,7 @@ from vllm_worker.http_server.errors import (
     NotReady,
     TooSlow,
     Unauthorized,
+    UpgradeRefused,
     error_event,
     error_response,
 )
@@ -68,7 +69,7 @@ class Door:
         request, path = Request(scope, receive), scope["path"]
         try:
             name = self.check_key(request)
-            self._check_room()
+            self._check_room(request)
         except JobError as error:
             await error_response(error, path)(scope, receive, send)
             return
@@ -99,8 +100,10 @@ class Door:
             raise Unauthorized
         return name
 
-    def _check_room(self) -> None:
+    def _check_room(self, request: Request) -> None:
         worker = self._worker
+        if "upgrade" in request.headers and request.method not in ("GET", "HEAD"):
+            raise UpgradeRefused
         if worker.dead:
             raise EngineDead
         if not worker.ready or worker.shutting_down:
@@ -138,7 +141,9 @@ class Door:
     async def _job(self, request: Request) -> Job:
         body = await self._body(request)
         path = request.scope["path"]
-        if path in (NATIVE, RUNSYNC) and request.method == "POST":
+        if path in (NATIVE, RUNSYNC):
+            if request.method != "POST":
+                raise MethodNotAllowed(path, request.method, "POST")
             return _native_job(body, path)
         if request.method not in get_args(Method):
             raise MethodNotAllowed(path, request.method, ", ".join(get_args(Method)))

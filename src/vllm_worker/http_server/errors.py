@@ -5,6 +5,7 @@ import json
 from starlette.responses import Response
 
 from vllm_worker.errors import JobError, MethodNotAllowed
+from vllm_worker.routes.http import ANTHROPICS
 from vllm_worker.web.keys import WITHOUT_KEY
 
 _ANTHROPIC = {
@@ -41,7 +42,7 @@ class NotReady(JobError):
     type = "ServiceUnavailableError"
 
     def __init__(self) -> None:
-        super().__init__("This worker is not ready for requests. Please send it again.")
+        super().__init__("This worker is starting, or about to end. Retry in a moment.")
 
 
 class TooSlow(JobError):
@@ -54,6 +55,16 @@ class TooSlow(JobError):
         super().__init__("The body of the request did not come in time.")
 
 
+class UpgradeRefused(JobError):
+    """The server stops reading where a client asks for another protocol, so the body is lost."""
+
+    code = 400
+    type = "BadRequestError"
+
+    def __init__(self) -> None:
+        super().__init__("This worker speaks HTTP/1.1 only. Send no Upgrade header.", "upgrade")
+
+
 def error_response(error: JobError, path: str) -> Response:
     """In Anthropic's form for its routes, else in OpenAI's."""
     headers = {"retry-after": "1"} if error.code in (429, 503) else {}
@@ -61,7 +72,7 @@ def error_response(error: JobError, path: str) -> Response:
         headers["allow"] = error.allowed
     if error.code == 401:
         headers["www-authenticate"] = "Bearer"
-    if error.code in (401, 408):
+    if error.code in (401, 408) or isinstance(error, UpgradeRefused):
         headers["connection"] = "close"  # nobody waits for the rest of the body
     content = json.dumps(_content(error, path))  # in ASCII: it may quote half a character
     return Response(content, error.code, headers, "application/json")
@@ -82,4 +93,4 @@ def _content(error: JobError, path: str) -> dict[str, object]:
 
 
 def _is_anthropics(path: str) -> bool:
-    return path.startswith("/v1/messages")
+    return path.startswith(ANTHROPICS)

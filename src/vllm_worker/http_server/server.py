@@ -40,11 +40,10 @@ def listening(settings: Settings) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         listeners = [stack.enter_context(_listen(host, name, n)) for name, n in ports.items()]
         if settings.api_keys or settings.api_keys_file:
-            whom = "with a key"
+            whom = "a key is required"
         else:
-            whom = "without a key, which leaves it to RunPod's load balancer to ask for one,"
-        url = url_of(host, listeners[0])
-        logger.info("serving on %s/v1 %s once the engine is ready", url, whom)
+            whom = "no key is required: RunPod's load balancer checks its own, a Pod's proxy none"
+        logger.info("listening on %s/v1; %s", url_of(host, listeners[0]), whom)
         yield listeners
 
 

@@ -26,6 +26,7 @@ from vllm_worker.streaming.sse import Event
 
 EVENTS = "text/event-stream"
 _JSON = {"content-type": "application/json"}
+ANTHROPICS = "/v1/messages"
 _PART_BYTES = 64 * 1024
 _OF_THE_CONNECTION = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
@@ -101,7 +102,8 @@ async def _vllms(job: OpenAIJob, response: Response) -> HTTPAnswer:
     content = await response.read()
     if response.status in (404, 405) and content.startswith(b'{"detail"'):
         openai.check_framework(job, response)
-    if response.status >= 500:
+    # vLLM's errors on Anthropic's routes have the types of its others.
+    if response.status >= (400 if job.path.startswith(ANTHROPICS) else 500):
         raise VLLMError(response.status, _read(content))
     return _whole(response.status, content, _headers(response))
 

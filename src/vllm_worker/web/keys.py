@@ -31,7 +31,7 @@ class Keys:
         names = ["key"] if len(keys) == 1 else [f"key-{n}" for n in range(1, len(keys) + 1)]
         self._own = dict(zip(names, map(_hashed, keys), strict=True))
         self._file = file
-        self._stamp: tuple[int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
         self._listed: dict[str, bytes] = {}
         if file:
             try:
@@ -84,28 +84,33 @@ class Keys:
             logger.info("API_KEYS_FILE has been read again: %d keys", len(self._listed))
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
+def _stamp(file: Path) -> tuple[int, ...] | None:
     """What differs when the file has changed; None while there is none."""
     try:
         status = file.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
 def _read(file: Path) -> dict[str, bytes]:
     """Raises ValueError for a line that is none; it quotes no key."""
+    if file.exists() and not file.is_file():
+        raise ValueError("is not a regular file")
     keys: dict[str, bytes] = {}
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1):
         words = _COMMENT.sub("", line).split()
         if not words:
             continue
         if len(words) != 2 or not _NAME.fullmatch(words[0]):
             raise ValueError(f"line {number} must have a name and a key, or the key's SHA-256")
-        if words[0] in keys:
+        name, key = words
+        if name in keys:
             raise ValueError(f"line {number} has the name of a line before it")
-        hashed = _HASH.fullmatch(words[1])
-        keys[words[0]] = bytes.fromhex(hashed[1]) if hashed else _hashed(words[1])
+        hashed = _HASH.fullmatch(key)
+        if key.startswith("sha256:") and not hashed:
+            raise ValueError(f"line {number} must have 64 hexadecimal digits after sha256:")
+        keys[name] = bytes.fromhex(hashed[1]) if hashed else _hashed(key)
     return keys
 
 

@@ -278,6 +278,28 @@ async def test_browsers_may_ask_where_the_operator_says_so() -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
+async def test_who_asks_for_another_protocol_is_told_to_stay() -> None:
+    async with door(engine()) as (client, _):
+        headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c"}
+        answer = await client.post(CHAT, json={"messages": []}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "upgrade")
+        assert answer.headers["connection"] == "close"
+
+
+async def test_native_paths_take_posts_alone() -> None:
+    async with door(engine()) as (client, _):
+        for path in ("/generate", "/runsync"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+async def test_anthropics_errors_have_anthropics_types() -> None:
+    async with door(engine()) as (client, _):
+        answer = await client.post("/v1/messages", json={"status": 404, "messages": []})
+        assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
+        assert answer.json()["error"]["message"] == "wrong"
+
+
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
 async def test_a_method_that_no_route_takes(method: str) -> None:
     async with door(engine()) as (client, _):

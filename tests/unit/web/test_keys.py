@@ -73,6 +73,7 @@ def test_a_file_of_keys_and_hashes_is_read_again_when_it_changes(tmp_path: Path)
         ("only-a-key", "line 1 must have a name and a key"),
         ("a k\na l", "line 2 has the name of a line before it"),
         ("a b c", "line 1 must have"),
+        ("a sha256:12", "line 1 must have 64 hexadecimal digits after sha256:"),
     ],
 )
 def test_a_file_that_is_wrong_is_said_without_its_keys(
@@ -100,3 +101,21 @@ def test_a_change_that_cannot_be_read_is_said_once_and_changes_nothing(
     file.write_text("bob second\n")
     assert keys.name_of(bearer("first")) is None
     assert keys.name_of(bearer("second")) == "bob"
+
+
+def test_a_file_that_was_put_in_its_place_is_another(tmp_path: Path) -> None:
+    file, other = tmp_path / "keys", tmp_path / "other"
+    for path, key in ((file, "key-one"), (other, "key-two")):
+        path.write_text(f"carol {key}\n", "utf-8-sig")
+        os.utime(path, (1, 1))
+    keys = Keys([], file)
+    assert keys.name_of(bearer("key-one")) == "carol"
+    other.rename(file)
+    assert keys.name_of(bearer("key-one")) is None
+    assert keys.name_of(bearer("key-two")) == "carol"
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        Keys([], tmp_path / "keys")
