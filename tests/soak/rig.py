@@ -27,6 +27,8 @@ from vllm_worker.local_endpoint.process import worker_environment
 
 _HANDLER = "tests/support/inspectable_handler.py"
 _IDLE_S = 32
+_LOG_S = 10
+"""Time for the last lines of the log."""
 _LOOKS = 20
 _POST_S = 0.01
 """How long RunPod takes for a chunk, so that jobs are also cancelled while one is posted."""
@@ -144,11 +146,14 @@ class HTTPRig(Rig):
         return HTTPClient(http)
 
     def wrong_ends(self, played: list[Played]) -> list[str]:
+        answered = {one.job_id for one in played if one.job_id}
+        deadline = time.monotonic() + _LOG_S
+        while answered - {job_id for job_id, _ in self._ended()} and time.monotonic() < deadline:
+            time.sleep(0.1)  # a client has its answer before the line is read
         lines = Counter(job_id for job_id, _ in self._ended())
         wrong = [
             f"job {job_id} ended {count} times" for job_id, count in lines.items() if count > 1
         ]
-        answered = {one.job_id for one in played if one.job_id}
         wrong += [f"job {job_id} has no line in the log" for job_id in answered - lines.keys()]
         if len(lines) > len(played):
             wrong.append(f"{len(lines)} jobs ended of {len(played)} that were sent")
