@@ -18,8 +18,8 @@ from urllib.error import HTTPError
 LOCAL = "http://127.0.0.1:8000"
 BALANCED = "http://127.0.0.1:80"
 KEY = "a-secret-key"
-ENDPOINT = {"RUNPOD_ENDPOINT_ID": "e", "PORT": "80", "API_KEY": KEY}
-"""What a load-balancing endpoint sets: no variables of a queue."""
+ENDPOINT = {"RUNPOD_ENDPOINT_ID": "e", "PORT": "80", "API_KEY": KEY, "MODEL_NAME": "demo"}
+"""What a load-balancing endpoint sets: no variables of a queue. An image's own model wins."""
 
 SAMPLING = {"max_tokens": 40, "temperature": 0}
 QUESTION = [{"role": "user", "content": "What is RunPod?"}]
