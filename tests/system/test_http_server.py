@@ -4,7 +4,9 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,23 @@ GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 40}
 def cancelled_jobs(worker: WorkerProcess) -> int:
     """How many native jobs are cancelled by the job log."""
     return len(re.findall(r": native, model demo, key key.*, cancelled$", worker.log, re.M))
+
+
+LONG: dict[str, Any] = {
+    "prompt": "x",
+    "stream": True,
+    "sampling_params": {"max_tokens": 900, "ignore_eos": True},
+}
+
+
+@contextmanager
+def long_stream(url: str) -> Iterator[Iterator[str]]:
+    """The parts of a native job's answer, as they come."""
+    with (
+        httpx.Client(trust_env=False, headers=HEADERS, timeout=60) as client,
+        client.stream("POST", f"{url}/generate", json=LONG) as answer,
+    ):
+        yield answer.iter_text()
 
 
 @pytest.fixture
@@ -103,13 +122,11 @@ def test_a_client_that_leaves_frees_its_place(
     door_worker: tuple[WorkerProcess, str],
 ) -> None:
     worker, url = door_worker
-    sampling = {"max_tokens": 900, "ignore_eos": True}
-    body = {"prompt": "x", "stream": True, "sampling_params": sampling}
     wait_until_idle(url)
     before = cancelled_jobs(worker)
 
     def leave(_: int) -> None:
-        with httpx.stream("POST", f"{url}/generate", json=body, headers=HEADERS) as answer:
+        with httpx.stream("POST", f"{url}/generate", json=LONG, headers=HEADERS) as answer:
             assert answer.status_code == 200
             next(answer.iter_bytes())
 
@@ -162,13 +179,7 @@ def test_what_runs_is_finished_after_sigterm() -> None:
     worker, url = http_worker()
     try:
         wait_for_status(worker, url, 200)
-        sampling = {"max_tokens": 900, "ignore_eos": True}
-        body = {"prompt": "x", "stream": True, "sampling_params": sampling}
-        with (
-            httpx.Client(trust_env=False, headers=HEADERS, timeout=60) as client,
-            client.stream("POST", f"{url}/generate", json=body) as answer,
-        ):
-            parts = answer.iter_text()
+        with long_stream(url) as parts:
             text = next(parts)
             worker.process.send_signal(signal.SIGTERM)
             text += "".join(parts)
@@ -186,13 +197,7 @@ def test_an_engine_that_dies_ends_the_worker_and_says_so() -> None:
     worker, url = http_worker()
     try:
         wait_for_status(worker, url, 200)
-        sampling = {"max_tokens": 900, "ignore_eos": True}
-        body = {"prompt": "x", "stream": True, "sampling_params": sampling}
-        with (
-            httpx.Client(trust_env=False, headers=HEADERS, timeout=60) as client,
-            client.stream("POST", f"{url}/generate", json=body) as answer,
-        ):
-            parts = answer.iter_text()
+        with long_stream(url) as parts:
             text = next(parts)
             worker.child("EngineCore").kill()
             text += "".join(parts)
