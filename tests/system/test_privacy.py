@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.running import running_worker_and_endpoint
+from tests.support.running import running_endpoint
 from tests.support.waiting import eventually
-from tests.support.worker_process import WorkerProcess
+from tests.support.worker_process import WorkerProcess, running_worker
 from vllm_worker.local_endpoint.process import EndpointProcess
 
 MARK = "mark7f3a"
@@ -97,7 +97,10 @@ def folder() -> Iterator[Path]:
 def answers(folder: Path) -> Iterator[tuple[list[dict[str, Any]], WorkerProcess]]:
     """What clients got for all of these jobs, and the worker, which has died in the end."""
     places = {"TMPDIR": str(folder), "BASE_PATH": str(folder / "base"), "HOME": str(folder)}
-    with running_worker_and_endpoint(SECRETS | places) as (worker, endpoint):
+    with (
+        running_endpoint() as endpoint,  # outlives the worker, to be asked what became of its job
+        running_worker(endpoint.environment | SECRETS | places) as worker,
+    ):
         yield list(ask_all(worker, endpoint)), worker
 
 
