@@ -2,12 +2,13 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from vllm_worker.configuration.catalogue import vllm_version
+from vllm_worker.configuration.catalogue import vllm_folder, vllm_version
 
 _VARIABLES = {
     "VLLM_CACHE_ROOT": "vllm",  # DeepGEMM's, FlashInfer's tuning and the model's compiled code
@@ -24,47 +25,77 @@ _VARIABLES = {
 }
 """Environment variable → folder."""
 
+_PLANS = "vllm/startup_plan"
+_PLANNER = "v1/worker/startup_plan.py"
+"""In the releases of vLLM that have startup plans."""
+_NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+_NVIDIA_SMI_S = 10
+
 
 @dataclass(frozen=True)
 class CacheLocation:
     """`folder` is where the compilers write, `archive` what is on the volume, and `keep` says
-    whether it may be written.
+    whether it may be written. With `plans`, vLLM keeps there what it has measured of the GPU's
+    memory, and does not measure again.
     """
 
     folder: Path
     archive: Path
     keep: bool
+    plans: bool = False
 
     @property
     def library_env(self) -> dict[str, str]:
-        """The environment variables that lead compilers to the folder."""
-        return {name: str(self.folder / part) for name, part in _VARIABLES.items()}
+        """The environment variables that lead compilers to the folder, and make vLLM use it."""
+        folders = {name: str(self.folder / part) for name, part in _VARIABLES.items()}
+        return folders | ({"VLLM_ENABLE_STARTUP_PLAN": "1"} if self.plans else {})
+
+    @property
+    def startup_plans(self) -> Path:
+        """The folder of vLLM's startup plans."""
+        return self.folder / _PLANS
 
 
 def cache_location(
     environ: Mapping[str, str], volume: Path, keep: bool, model: str, gpus: int
-) -> CacheLocation:
-    """The location for one model on this machine.
+) -> CacheLocation | None:
+    """The location for one model on this machine, if it is known what machine this is.
 
     Compilers' own keys have the model's configuration and, for most of them, the kind of GPU. What
     they lack is which instructions a CPU has, and which of two kinds of one architecture a kernel
     was tuned for.
     """
+    kind = machine(gpus)
+    if not kind:
+        return None
     home = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    which = Path(vllm_version(), machine(gpus), _name(model.replace("/", "--")))
+    which = Path(vllm_version(), kind, _name(model.replace("/", "--")))
     folder = Path(os.path.expanduser(home)) / "vllm-worker" / which  # noqa: PTH111 (never raises)
-    return CacheLocation(folder, volume / "vllm-worker-cache" / f"{which}.tar", keep)
+    archive = volume / "vllm-worker-cache" / f"{which}.tar"
+    can_plan = gpus > 0 and (vllm_folder() / _PLANNER).exists()
+    return CacheLocation(folder, archive, keep, can_plan and "VLLM_CACHE_ROOT" not in environ)
 
 
 def machine(gpus: int, proc: Path = Path("/proc")) -> str:
-    """The kind of GPU, or of CPU where there is none, without asking CUDA."""
+    """The kind of GPU, or of CPU where there is none, without asking CUDA; "" if nobody knows."""
     if gpus:
         texts = [path.read_text() for path in proc.glob("driver/nvidia/gpus/*/information")]
-        return _name("+".join(sorted(set(_all("Model", texts))))) or "gpu"
+        return _name("+".join(sorted(set(_all("Model", texts) or _asked_of_the_driver()))))
     cpu = (proc / "cpuinfo").read_text()
     kind = "".join(_all("model name", [cpu])[:1])
     flags = "".join(_all("flags", [cpu])[:1])
     return _name(f"{kind} {sha256(flags.encode()).hexdigest()[:8]}")
+
+
+def _asked_of_the_driver() -> list[str]:
+    """The names of the GPUs, where the container does not show the driver's files."""
+    try:
+        asked = subprocess.run(
+            _NVIDIA_SMI, capture_output=True, text=True, timeout=_NVIDIA_SMI_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in asked.stdout.splitlines() if line.strip()]
 
 
 def _all(key: str, texts: list[str]) -> list[str]:

@@ -12,6 +12,9 @@ from vllm_worker.configuration.values import items
 
 _LOADED_LATER = 7
 """Adapters that jobs may load, for which there are slots on a machine without a GPU."""
+_SHARED_MEMORY_BYTES = 2**30
+"""What vLLM's queues between the processes of several GPUs, and NCCL, may fill of /dev/shm. Docker
+gives 64 MiB."""
 
 
 def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
@@ -74,6 +77,19 @@ def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
             del sources.values[name]
     sources.add({"MAX_LORAS": slots}, "no GPU")
     return notes
+
+
+def shared_memory_note(gpus: int, folder: Path = Path("/dev/shm")) -> list[str]:
+    """A line where several GPUs have too little of it, which ends in a bus error or a wait."""
+    if gpus < 2 or not folder.exists():
+        return []
+    free = shutil.disk_usage(folder).free
+    if free >= _SHARED_MEMORY_BYTES:
+        return []
+    return [
+        f"/dev/shm has {free // 2**20} MiB left, and {gpus} GPUs may need 1 GiB: give the "
+        "container more of it (docker run --shm-size=8g, or --ipc=host)."
+    ]
 
 
 def count_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> int:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from vllm_worker.configuration.adapters import find_adapter_problems
 from vllm_worker.configuration.cache_location import CacheLocation, cache_location
@@ -14,7 +15,12 @@ from vllm_worker.configuration.checks import (
     find_misspelt,
     find_problems,
 )
-from vllm_worker.configuration.derived import count_gpus, derive, keep_a_slot_free
+from vllm_worker.configuration.derived import (
+    count_gpus,
+    derive,
+    keep_a_slot_free,
+    shared_memory_note,
+)
 from vllm_worker.configuration.migration import migrate
 from vllm_worker.configuration.settings import (
     MEDIA_FIELDS,
@@ -41,6 +47,10 @@ _READ_BY_LIBRARIES = (
     "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME",
 )  # fmt: skip
 
+_UNKNOWN_GPU = (
+    "Neither /proc/driver/nvidia nor nvidia-smi says what kind of GPU this is: what is compiled is "
+    "not shared with other workers."
+)
 _SHORTEST_SECRET = 4
 """Characters. Of a shorter one, the lines would be full of stars."""
 
@@ -94,6 +104,12 @@ class Configuration:
             environ.setdefault(name, value)
         if self.settings.vllm_allow_runtime_lora_updating:
             environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
+
+    def fingerprint(self, environ: Mapping[str, str]) -> str:
+        """A digest of all that vLLM is told: its options, and its own environment variables."""
+        told = [word for _, words in self.options() for word in words]
+        told += sorted(f"{name}={text}" for name, text in environ.items() if name[:5] == "VLLM_")
+        return sha256(repr(told).encode()).hexdigest()
 
     def _served_model_names(self) -> list[str]:
         return ["--served-model-name", *self.settings.served_model_names]
@@ -156,13 +172,17 @@ def _derived(
     notes = [
         *notes,
         *keep_a_slot_free(sources, gpus),
+        *shared_memory_note(gpus),
         *volume_notes(settings, volume, model),
         *cache_note(settings, sources, model),
     ]
     cache = None
     if volume.there:
         keep = volume.writable and (volume.mounted or not settings.on_runpod)
-        cache = cache_location(environ, volume.folder, keep, settings.model_name, gpus)
+        set_there = {**sources.library_env, **environ}
+        cache = cache_location(set_there, volume.folder, keep, settings.model_name, gpus)
+        if cache is None:
+            notes.append(_UNKNOWN_GPU)
     return Configuration(
         settings,
         model,

@@ -124,7 +124,7 @@ def _load_plugins(arguments: argparse.Namespace) -> None:
 
 
 def _describe(action: argparse.Action) -> dict[str, Any]:
-    known = action.choices or _names().get(action.dest, [])
+    known = _ON_ALL_PLATFORMS.get(action.dest) or action.choices or _names().get(action.dest, [])
     choices = [str(choice) for choice in known if choice is not None]
     flags = [flag for flag in action.option_strings if flag.startswith("--")]
     return {
@@ -133,6 +133,10 @@ def _describe(action: argparse.Action) -> dict[str, Any]:
         "choices": choices,
         "flag": flags[0] if flags else "",
     }
+
+
+_ON_ALL_PLATFORMS = {"mm_processor_device": ["auto", "cpu", "cuda"]}
+"""Choices that vLLM's parser has of the running platform only: options.json is that of all."""
 
 
 def _names() -> dict[str, list[str]]:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from tests.support.configurations import ADAPTER, WRONG, load, problems, write
+from tests.support.mounts import small
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration import sources as sources_module
 from vllm_worker.configuration.catalogue import catalogue, options, words
-from vllm_worker.configuration.derived import count_gpus
+from vllm_worker.configuration.derived import count_gpus, shared_memory_note
 
 
 def command_line(configuration: Configuration) -> list[str]:
@@ -290,6 +291,16 @@ def test_gpus_are_counted_without_cuda(tmp_path: Path) -> None:
     assert count_gpus({}, tmp_path) == 2
     assert count_gpus({"CUDA_VISIBLE_DEVICES": "1"}, tmp_path) == 1
     assert count_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == 0
+
+
+def test_too_little_shared_memory_for_several_gpus_is_said(tmp_path: Path) -> None:
+    with small(tmp_path, "64m"):
+        (note,) = shared_memory_note(2, tmp_path)
+        assert shared_memory_note(1, tmp_path) == []
+    assert note.startswith("/dev/shm has 64 MiB left")
+    assert "--shm-size" in note
+    with small(tmp_path, "2g"):
+        assert shared_memory_note(2, tmp_path) == []
 
 
 def test_a_token_goes_to_the_environment_and_to_no_argument() -> None:

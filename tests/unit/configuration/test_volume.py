@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.cached_models import put_model
 from tests.support.mounts import read_only, small
-from vllm_worker.configuration import Configuration, load_configuration
+from vllm_worker.configuration import Configuration, cache_location, load_configuration
 from vllm_worker.configuration.volume import cache_folder, inspect
 
 ON_RUNPOD = {"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1/job-take/$ID"}
@@ -136,6 +136,42 @@ def test_on_runpod_only_a_mounted_folder_keeps_what_is_compiled(
     cache = load(BASE_PATH=str(tmp_path), **ON_RUNPOD).compile_cache
     assert cache
     assert cache.keep == mounted
+
+
+def test_a_gpu_of_unknown_kind_shares_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
+    monkeypatch.setattr(cache_location, "_asked_of_the_driver", list)
+    configuration = load(BASE_PATH=str(tmp_path))
+    assert configuration.compile_cache is None
+    assert "not shared with other workers" in configuration.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "environ", "plans"),
+    [(1, {}, True), (1, {"VLLM_CACHE_ROOT": "/mine"}, False), (0, {}, False)],
+)
+def test_vllm_plans_on_gpus_where_the_worker_sees_to_its_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, environ: dict[str, str], plans: bool
+) -> None:
+    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: gpus)
+    monkeypatch.setattr(cache_location, "_asked_of_the_driver", lambda: ["NVIDIA L4"])
+    configuration = load(BASE_PATH=str(tmp_path), **environ)
+    assert ("VLLM_ENABLE_STARTUP_PLAN" in configuration.library_env) is plans
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"GPU_MEMORY_UTILIZATION": "0.5"},
+        {"VLLM_EXTRA_ARGS": "--enforce-eager"},
+        {"VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0"},
+    ],
+)
+def test_the_fingerprint_has_all_that_vllm_is_told(change: dict[str, str]) -> None:
+    assert load().fingerprint({}) == load(HOST="::1").fingerprint({"HOST": "::1"})
+    assert load().fingerprint({}) != load(**change).fingerprint(change)
 
 
 def test_variables_of_the_configuration_file_win(tmp_path: Path) -> None:

@@ -166,6 +166,48 @@ def test_readers_find_one_writers_archive_whole_while_several_write(tmp_path: Pa
             thread.join()
 
 
+def planning(folder: Path, volume: Path, fingerprint: str) -> CompileCache:
+    """That of a container on a GPU, with one of several configurations of its model."""
+    location = CacheLocation(folder / "model", volume / "cache/model.tar", True, plans=True)
+    return CompileCache(location, fingerprint)
+
+
+def test_a_startup_plan_is_for_the_configuration_that_it_was_made_with(tmp_path: Path) -> None:
+    plan = "vllm/startup_plan/startup_plan_0.json"
+    for place, fingerprint, there in [("a", "0.9", False), ("b", "0.9", True), ("c", "0.5", False)]:
+        worker = planning(tmp_path / place, tmp_path, fingerprint)
+        worker.load()
+        assert (plan in compiled(worker)) is there
+        compile_something(worker, CUBIN)
+        compile_something(worker, plan)
+        worker.save()
+    again = planning(tmp_path / "d", tmp_path, "0.5")
+    again.load()
+    assert {plan, CUBIN} < compiled(again).keys()
+
+
+def test_a_full_archive_drops_what_no_start_has_used_for_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
+) -> None:
+    writer = cache(tmp_path / "writer", tmp_path)
+    for number in range(4):
+        compile_something(writer, f"triton/{number}", bytes(100))
+        age = time.time() - 1000 + number
+        os.utime(writer.folder / f"triton/{number}", (age, age))
+    writer.save()
+    reader = cache(tmp_path / "reader", tmp_path)
+    reader.load()
+    now = time.time()
+    os.utime(reader.folder / "triton/0", (now, now - 1000))  # read, but not written
+    compile_something(reader, "triton/new", bytes(100))
+    monkeypatch.setattr("vllm_worker.startup.compile_cache._LARGEST_BYTES", 350)
+    reader.save()
+    assert "the archive of compiled code is full: 3 of 5 files are kept" in worker_log.text
+    last = cache(tmp_path / "last", tmp_path)
+    last.load()
+    assert compiled(last).keys() == {"triton/0", "triton/3", "triton/new"}
+
+
 def test_a_save_in_the_background_is_there_in_the_end(tmp_path: Path) -> None:
     worker = cache(tmp_path / "worker", tmp_path)
     compile_something(worker)
@@ -182,7 +224,17 @@ def test_the_machine_is_known_without_cuda(tmp_path: Path) -> None:
         gpu.mkdir(parents=True)
         (gpu / "information").write_text("Model: \t\t NVIDIA L4\nIRQ:   \t 42\n")
     assert machine(2, tmp_path) == "NVIDIA-L4"
-    assert machine(1, tmp_path / "nothing") == "gpu"
+
+
+def test_a_driver_that_is_hidden_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine(2, tmp_path) == ""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\necho NVIDIA L4\necho NVIDIA L4\n")
+    smi.chmod(0o755)
+    assert machine(2, tmp_path) == "NVIDIA-L4"
+    smi.write_text("#!/bin/sh\necho NVIDIA L4\nexit 9\n")
+    assert machine(2, tmp_path) == ""
 
 
 def test_cpus_with_other_instructions_are_other_machines(tmp_path: Path) -> None:
