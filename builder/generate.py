@@ -241,6 +241,8 @@ def reference() -> str:
     tables += ["", "### Read as another\n", "| variable | read as |", "|---|---|"]
     others = words()["aliases"] | words()["translated"]
     tables += [f"| `{name}` | {meant} |" for name, meant in others.items()]
+    tables += ["", "### Names of other servers\n", "| variable | the worker reads |", "|---|---|"]
+    tables += [f"| `{name}` | `{meant}` |" for name, meant in words()["elsewhere"].items()]
     tables += ["", "### Gone\n", "| variable | what became of it |", "|---|---|"]
     gone = words()["retired"] | words()["retired_values"]
     tables += [f"| `{name}` | {note} |" for name, note in gone.items()]

@@ -31,6 +31,8 @@ _OBJECT_STORE = re.compile(r"(?!https?:)[a-z0-9]+://")
 _GGUF = re.compile(r"(?i).+(\.gguf|-gguf|:[\w-]+)")
 """A file, a repository, or one with the kind of quantization behind it."""
 _GGUF_PLUGIN = "vllm-gguf-plugin"
+_OF_VLLM = {"VLLM_DCP_Q_REPLICATE"}
+"""Variables that vLLM itself reads, and which have the name of one of its options."""
 _PLUGINS = {
     "TOOL_CALL_PARSER": "TOOL_PARSER_PLUGIN",
     "REASONING_PARSER": "REASONING_PARSER_PLUGIN",
@@ -52,16 +54,29 @@ def find_problems(values: Values) -> list[str]:
     return lines + [line for conflict in _CONFLICTS if (line := conflict(values))]
 
 
-def find_misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """A note for each variable whose name looks like one of ours with a slip in one word.
+def find_misnamed(environ: Mapping[str, str]) -> Iterator[str]:
+    """A note for each variable that was probably meant as one of ours, which is not set.
 
-    It may be another program's: of names that only look alike, such as GH_TOKEN, nothing is said.
+    That is one with a slip in one word, one in small letters, and the name of another server. It
+    may be another program's: of names that only look alike, such as GH_TOKEN, nothing is said.
     """
     known = catalogue().keys() | words()["aliases"].keys()
     others = words()["retired"].keys() | words()["translated"].keys()
-    for name in environ.keys() - known - others:
+    for name in sorted(environ.keys() - known - others):
         if near := next((candidate for candidate in known if _is_slip(name, candidate)), None):
             yield f"{name} has no effect: the worker has no such variable. Did you mean {near}?"
+        elif (meant := _meant(name)) and not environ.get(meant) and environ[name].strip():
+            yield f"{name} has no effect: the worker reads {meant}."
+
+
+def _meant(name: str) -> str:
+    """The variable that is called `name` elsewhere; "" if none is."""
+    if name in words()["elsewhere"]:
+        return str(words()["elsewhere"][name])
+    if name.upper() in catalogue():
+        return name.upper()
+    option = catalogue().get(name.removeprefix("VLLM_"))
+    return option.name if option and option.option and name not in _OF_VLLM else ""
 
 
 def _is_slip(name: str, known: str) -> bool:

@@ -12,7 +12,7 @@ from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered
 from vllm_worker.configuration.checks import (
     command_line_problem,
     find_door_problems,
-    find_misspelt,
+    find_misnamed,
     find_problems,
 )
 from vllm_worker.configuration.derived import (
@@ -140,8 +140,8 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     _clean(environ)
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
-    notes = migrate(sources, gpus) + _not_offered(environ) + list(find_misspelt(environ))
-    notes += sources.notes
+    misnamed = list(find_misnamed(environ))
+    notes = migrate(sources, gpus) + _not_offered(environ) + misnamed + sources.notes
     secrets = _secrets(sources, environ)
     notes = [_without(secrets, line) for line in notes]
     problems = sources.problems + find_problems(sources.values)
@@ -157,7 +157,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     problems += find_adapter_problems(sources, settings.served_model_names if settings else ())
     problems += find_door_problems(settings) if settings else ()
     if problems or settings is None:
-        raise ConfigurationError([_without(secrets, line) for line in problems])
+        raise ConfigurationError([_without(secrets, line) for line in problems + misnamed])
     return _derived(environ, settings, sources, gpus, notes)
 
 

@@ -1,12 +1,15 @@
 """What older workers and RunPod's forms write, and what it means here."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.configurations import load, problems, write
 from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration.catalogue import vllm_folder
+from vllm_worker.configuration.checks import find_misnamed
 from vllm_worker.errors import ConfigurationError
 
 
@@ -172,6 +175,36 @@ def test_a_model_may_be_named_as_people_copy_it(name: str) -> None:
 def test_a_slip_in_a_name_has_a_note(name: str, meant: str | None) -> None:
     notes = load(**{name: "5"}).notes
     assert [note.rpartition(" ")[2] for note in notes] == ([f"{meant}?"] if meant else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MODEL_ID", "MODEL_NAME"),
+        ("TP_SIZE", "TENSOR_PARALLEL_SIZE"),
+        ("max_model_len", "MAX_MODEL_LEN"),
+        ("VLLM_MAX_MODEL_LEN", "MAX_MODEL_LEN"),
+        ("VLLM_PORT", None),
+        ("http_proxy", None),
+    ],
+)
+def test_what_is_called_otherwise_elsewhere_has_a_note(name: str, meant: str | None) -> None:
+    notes = load_configuration({name: "5"}).notes
+    assert list(notes) == ([f"{name} has no effect: the worker reads {meant}."] if meant else [])
+    if meant and meant != "MODEL_NAME":
+        assert load_configuration({name: "5", meant: "6"}).notes == ()
+
+
+def test_no_variable_of_vllm_itself_is_taken_for_one_of_an_option() -> None:
+    names = re.findall(r'^    "(VLLM_\w+)":', (vllm_folder() / "envs.py").read_text(), re.M)
+    assert len(names) > 100
+    assert list(find_misnamed(dict.fromkeys(names, "1"))) == []
+
+
+def test_a_start_that_fails_names_what_was_probably_meant() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_configuration({"MODEL_PATH": "org/model", "MAX_CONCURRENCY": "many"})
+    assert "MODEL_PATH has no effect: the worker reads MODEL_NAME." in raised.value.problems
 
 
 @pytest.mark.parametrize("name", ["chatml", "template_chatml", "chatml.jinja"])
