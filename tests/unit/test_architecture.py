@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configuration": {"errors", "streaming", "decoding"},
     "gpu_memory": {"errors", "configuration"},
     "startup": {"configuration", "observability"},
-    "routes": {*LIGHT, "configuration"},
+    "routes": {*LIGHT, "configuration", "web"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
     # and with configuration, which knows the installed version.
     "engine.patches": {*LIGHT, "observability", "configuration", "probes"},

@@ -12,6 +12,7 @@ from vllm_worker.errors import JobError
 from vllm_worker.http_server.door import Door
 from vllm_worker.http_server.errors import error_response
 from vllm_worker.web.keys import Keys
+from vllm_worker.web.welcome import welcome
 from vllm_worker.worker import Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -61,7 +62,8 @@ class Application:
 
 async def root(request: Request) -> Response:
     """Where requests go."""
-    return JSONResponse({"openai": "/v1", "native": "/generate", "health": "/ping"})
+    places = {"openai": "/v1", "anthropic": "/", "native": "/generate", "health": "/ping"}
+    return welcome(request, places)
 
 
 def create_app(worker: Worker, keys: Keys) -> ASGIApp:

@@ -5,14 +5,8 @@ import json
 from starlette.responses import Response
 
 from vllm_worker.errors import JobError, MethodNotAllowed
-from vllm_worker.routes.http import ANTHROPICS
+from vllm_worker.web.anthropic import error_body, is_anthropics
 from vllm_worker.web.keys import WITHOUT_KEY
-
-_ANTHROPIC = {
-    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error",
-    404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
-    503: "overloaded_error",
-}  # fmt: skip
 
 
 class Unauthorized(JobError):
@@ -80,17 +74,10 @@ def error_response(error: JobError, path: str) -> Response:
 
 def error_event(error: JobError, path: str) -> bytes:
     """The event that ends a stream."""
-    if _is_anthropics(path):
+    if is_anthropics(path):
         return f"event: error\ndata: {json.dumps(_content(error, path))}\n\n".encode()
     return error.as_event().encode()
 
 
 def _content(error: JobError, path: str) -> dict[str, object]:
-    if not _is_anthropics(path):
-        return {"error": error.as_object()}
-    kind = _ANTHROPIC.get(error.code, "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
-
-
-def _is_anthropics(path: str) -> bool:
-    return path.startswith(ANTHROPICS)
+    return error_body(path, error.code, error.as_object())

@@ -12,11 +12,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vllm_worker.local_endpoint.batches import Batches
 from vllm_worker.local_endpoint.client_side import ClientSide
+from vllm_worker.local_endpoint.errors import openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.openai_gateway import CANCELLED_STATUS, OpenAIGateway
 from vllm_worker.local_endpoint.worker_side import WorkerSide
+from vllm_worker.web.anthropic import error_body
 from vllm_worker.web.keys import WITHOUT_KEY, Keys
 from vllm_worker.web.requests import RequestError, json_response
+from vllm_worker.web.welcome import origin_of, welcome
 
 
 def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
@@ -50,19 +53,15 @@ class _RequireKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._keys.name_of(Request(scope).headers) is None:
-            error = {
-                "message": WITHOUT_KEY, "type": "AuthenticationError", "param": None, "code": 401,
-            }  # fmt: skip
-            headers = {"www-authenticate": "Bearer"}
-            await json_response({"error": error}, 401, headers)(scope, receive, send)
+            error = openai_error(401, WITHOUT_KEY) | {"type": "AuthenticationError"}
+            body = error_body(scope["path"].rpartition("/openai")[2], 401, error)
+            await json_response(body, 401, {"www-authenticate": "Bearer"})(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
 async def _root(request: Request) -> Response:
-    """Where requests go."""
-    endpoint = "/v2/local"
-    return json_response({"openai": ["/v1", f"{endpoint}/openai/v1"], "runpod": endpoint})
+    return welcome(request, {"openai": "/v1", "anthropic": "/", "runpod": "/v2/local"})
 
 
 def _refused(request: Request, error: Exception) -> Response:
@@ -77,7 +76,12 @@ def _gone(request: Request, error: Exception) -> Response:
 def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers) if error.headers else None
-    message = error.detail
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        message = f"{message}. Jobs go to /run and /runsync, OpenAI's requests to /v1/…"
-    return json_response({"error": message}, error.status_code, headers)
+    if error.status_code != HTTPStatus.NOT_FOUND:
+        return json_response({"error": error.detail}, error.status_code, headers)
+    path, origin = request.scope["path"], origin_of(request)
+    # In OpenAI's form, since most who come here have a client with a wrong base URL.
+    message = (
+        f"There is no {path} here. The base URL of OpenAI's clients is {origin}/v1, of Anthropic's "
+        f"{origin}, and of RunPod's {origin}/v2."
+    )
+    return json_response({"error": openai_error(404, message)}, 404, headers)

@@ -5,6 +5,7 @@ response.
 import json
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.local_endpoint.errors import HTTP_SERVER_ERROR, openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
+from vllm_worker.web.anthropic import error_body, is_anthropics
 from vllm_worker.web.requests import (
     RequestError,
     json_response,
@@ -34,8 +36,9 @@ _ROUTE = re.compile(r"(?:(?:/v2/[^/]+)?/openai)?(/.*)")
 class OpenAIGateway:
     """An ASGI application: one request, one job. A client that goes cancels its job.
 
-    Every response to a job carries its id in `X-Job-Id`; every error is `{"error": {…}}` in
-    OpenAI's form with the true HTTP status.
+    Every response to a job carries its id in `X-Job-Id`, and in `X-Request-Id` unless the client
+    has named its request; every error has the true HTTP status, and OpenAI's form or, on
+    Anthropic's routes, Anthropic's.
     """
 
     def __init__(self, queue: JobQueue) -> None:
@@ -43,17 +46,21 @@ class OpenAIGateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        path = _path(request)
         try:
             job_input = await self._job_input(request)
             job = self._queue.submit(job_input, self._terms(), prefix="sync-")
         except RequestError as refusal:
             error = openai_error(refusal.status, refusal.message)
-            await json_response({"error": error}, refusal.status)(scope, receive, send)
+            body = error_body(path, refusal.status, error)
+            await json_response(body, refusal.status)(scope, receive, send)
             return
-        streaming = _wants_stream(job_input)
+        shown_id = request.headers.get("x-request-id") or job.id
+        reply = _Reply(job, path, {"X-Job-Id": job.id, "X-Request-Id": shown_id})
         try:
             with suppress(ClientDisconnect):
-                await while_connected(receive, _answer(job, streaming, scope, receive, send))
+                streaming = _wants_stream(job_input)
+                await while_connected(receive, reply.send(streaming, scope, receive, send))
         finally:
             self._queue.cancel(job, "the client disconnected")
 
@@ -86,54 +93,65 @@ class OpenAIGateway:
         return JobPolicy(limits.execution_timeout_s, limits.ttl_s, limits.runsync_retention_s)
 
 
-async def _answer(job: Job, streaming: bool, scope: Scope, receive: Receive, send: Send) -> None:
-    if streaming:
-        await job.wait_for_update()
-        if job.chunks and isinstance(job.chunks[0], str):
-            await _stream(job, send)
-            return
-    await job.end()
-    await _response(job)(scope, receive, send)
+@dataclass
+class _Reply:
+    """The answer to one job, for a client that asked for `path`."""
 
+    job: Job
+    path: str
+    headers: dict[str, str]
 
-async def _stream(job: Job, send: Send) -> None:
-    """Send each chunk, a string of whole SSE events, as soon as it is there."""
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Job-Id": job.id}
-    start = Response(headers=headers, media_type="text/event-stream")
-    del start.headers["content-length"]
-    await send({"type": "http.response.start", "status": 200, "headers": start.raw_headers})
-    while job.chunks or not job.final:
-        text = "".join(map(str, job.take_chunks()))
-        if text:
-            await _send_text(send, text)
-        await job.wait_for_update()
-    # A failure that the worker reports is already in its last chunk.
-    if job.status in (Status.CANCELLED, Status.TIMED_OUT):
-        _, error = _failure(job)
-        await _send_text(send, f"data: {json.dumps({'error': error})}\n\n")
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def send(self, streaming: bool, scope: Scope, receive: Receive, send: Send) -> None:
+        if streaming:
+            await self.job.wait_for_update()
+            if self.job.chunks and isinstance(self.job.chunks[0], str):
+                await self._stream(send)
+                return
+        await self.job.end()
+        await self._whole()(scope, receive, send)
+
+    async def _stream(self, send: Send) -> None:
+        """Send each chunk, a string of whole SSE events, as soon as it is there."""
+        job = self.job
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **self.headers}
+        start = Response(headers=headers, media_type="text/event-stream")
+        del start.headers["content-length"]
+        await send({"type": "http.response.start", "status": 200, "headers": start.raw_headers})
+        while job.chunks or not job.final:
+            text = "".join(map(str, job.take_chunks()))
+            if text:
+                await _send_text(send, text)
+            await job.wait_for_update()
+        # A failure that the worker reports is already in its last chunk.
+        if job.status in (Status.CANCELLED, Status.TIMED_OUT):
+            name = "event: error\n" if is_anthropics(self.path) else ""
+            await _send_text(send, f"{name}data: {json.dumps(self._failure()[1])}\n\n")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _whole(self) -> Response:
+        """The whole answer to a job that is final."""
+        job, headers = self.job, self.headers
+        if job.status is not Status.COMPLETED:
+            status, body = self._failure()
+            return json_response(body, status, headers)
+        # A worker that does not aggregate reports an empty list; then the chunks are the output.
+        chunks = job.take_chunks()
+        outputs = (job.output or chunks) if isinstance(job.output, list) else [job.output]
+        if not outputs:
+            return Response(headers=headers)
+        output = outputs[0] if len(outputs) == 1 else outputs
+        if isinstance(output, str):
+            return Response(output.encode("utf-8", "replace"), 200, headers, "text/plain")
+        return json_response(output, headers=headers)
+
+    def _failure(self) -> tuple[int, dict[str, Any]]:
+        status, error = _failure(self.job)
+        return status, error_body(self.path, status, error)
 
 
 async def _send_text(send: Send, text: str) -> None:
     body = text.encode("utf-8", "replace")
     await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
-def _response(job: Job) -> Response:
-    """The whole answer to a job that is final."""
-    headers = {"X-Job-Id": job.id}
-    if job.status is not Status.COMPLETED:
-        status, error = _failure(job)
-        return json_response({"error": error}, status, headers)
-    # A worker that does not aggregate reports an empty list; then the chunks are the output.
-    chunks = job.take_chunks()
-    outputs = (job.output or chunks) if isinstance(job.output, list) else [job.output]
-    if not outputs:
-        return Response(headers=headers)
-    output = outputs[0] if len(outputs) == 1 else outputs
-    if isinstance(output, str):
-        return Response(output.encode("utf-8", "replace"), 200, headers, "text/plain")
-    return json_response(output, headers=headers)
 
 
 def _failure(job: Job) -> tuple[int, dict[str, Any]]:
@@ -166,7 +184,12 @@ def _wants_stream(job_input: dict[str, Any]) -> bool:
 
 
 def _route(request: Request) -> str:
-    """The path after `/openai` as the client wrote it (`%2F` stays), with its query string."""
+    """The path with its query string."""
+    path, query = _path(request), request.url.query
+    return f"{path}?{query}" if query else path
+
+
+def _path(request: Request) -> str:
+    """The path after `/openai` as the client wrote it (`%2F` stays)."""
     match = _ROUTE.fullmatch(request.scope["raw_path"].decode("latin-1"))
-    path = match[1] if match else "/" + request.path_params["path"]
-    return f"{path}?{request.url.query}" if request.url.query else path
+    return match[1] if match else "/" + str(request.path_params["path"])

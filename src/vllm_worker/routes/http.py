@@ -23,10 +23,10 @@ from vllm_worker.routes.allowlist import OpenRoute
 from vllm_worker.routes.openai_request import prepare
 from vllm_worker.streaming.shortcut import Shortcut
 from vllm_worker.streaming.sse import Event
+from vllm_worker.web.anthropic import is_anthropics
 
 EVENTS = "text/event-stream"
 _JSON = {"content-type": "application/json"}
-ANTHROPICS = "/v1/messages"
 _PART_BYTES = 64 * 1024
 _OF_THE_CONNECTION = {"connection", "content-length", "date", "server", "transfer-encoding"}
 
@@ -103,7 +103,7 @@ async def _vllms(job: OpenAIJob, response: Response) -> HTTPAnswer:
     if response.status in (404, 405) and content.startswith(b'{"detail"'):
         openai.check_framework(job, response)
     # vLLM's errors on Anthropic's routes have the types of its others.
-    if response.status >= (400 if job.path.startswith(ANTHROPICS) else 500):
+    if response.status >= (400 if is_anthropics(job.path) else 500):
         raise VLLMError(response.status, _read(content))
     return _whole(response.status, content, _headers(response))
 

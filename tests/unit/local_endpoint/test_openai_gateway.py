@@ -317,4 +317,46 @@ async def test_the_base_url_of_other_local_servers_works_too(
     assert job["input"] == {"openai_route": "/v1/models"}
     answer.cancel()
     root = (await http_client.get("http://x/")).json()
-    assert root["openai"] == ["/v1", "/v2/local/openai/v1"]
+    assert root["openai"] == "/v1"
+    page = await http_client.get("http://x/", headers={"accept": "text/html,*/*;q=0.8"})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http://x/v1" in page.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/chat/completions", "/api/chat", "/v2/local/v1/chat/completions", "/v2/local/models"]
+)
+async def test_a_client_with_a_wrong_base_url_is_told_the_right_one(
+    live_url: str, path: str
+) -> None:
+    base_url = live_url.removesuffix("/v2/local")
+    client = openai.AsyncOpenAI(base_url=base_url, api_key="x", max_retries=0)
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.post(path, cast_to=object, body={})
+    assert f"There is no {path} here. The base URL of OpenAI's clients is {base_url}/v1" in str(
+        caught.value
+    )
+    assert caught.value.body["code"] == 404
+
+
+async def test_anthropics_clients_read_errors_in_their_own_form(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker
+) -> None:
+    for path in ("openai/v1/messages", "http://x/v1/messages/count_tokens"):
+        answer, job = await ask_step_by_step(http_client, fake_worker, "POST", path, json={})
+        await fake_worker.done(job["id"], **failure(404))
+        error = {"type": "not_found_error", "message": "no such model"}
+        assert (await answer).json() == {"type": "error", "error": error}
+    refused = await http_client.post("openai/v1/messages", content=b"{")
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Request-Id": "mine"}])
+async def test_an_answer_has_the_name_of_its_request(
+    http_client: httpx.AsyncClient, fake_worker: FakeWorker, headers: dict[str, str]
+) -> None:
+    answer, job = await ask_step_by_step(
+        http_client, fake_worker, "POST", "openai/v1/x", json={}, headers=headers
+    )
+    await fake_worker.done(job["id"], output=[{"a": 1}])
+    assert (await answer).headers["x-request-id"] == headers.get("X-Request-Id", job["id"])
