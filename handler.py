@@ -16,7 +16,7 @@ from vllm_worker.configuration.settings import Settings
 from vllm_worker.engine.protocol import Engine
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.observability.metrics import serving_metrics
-from vllm_worker.observability.stderr_log import log_to_stderr
+from vllm_worker.observability.stderr_log import log_to_stderr, silence_libraries
 from vllm_worker.observability.timeline import step, timeline
 from vllm_worker.serverless.fitness import fitness_checks
 from vllm_worker.serverless.queue import queue
@@ -70,8 +70,8 @@ def compile_cache(configuration: Configuration) -> CompileCache | None:
 def open_door(settings: Settings) -> Iterator[Callable[[Worker], None]]:
     """Where requests come in; what is yielded answers them until the process has to end."""
     if settings.door != "http":
-        with queue(settings) as close_queue:
-            yield lambda worker: run(worker, close_queue)
+        with queue(settings) as opened:
+            yield lambda worker: run(worker, opened)
         return
     from vllm_worker.http_server.server import listening, read_keys, serve, telling_that_it_starts
 
@@ -110,8 +110,10 @@ def build_engine(
 
 if __name__ == "__mp_main__":  # a process of the engine that was not forked: it imports vLLM next
     collect_garbage_rarely()
+    silence_libraries(os.environ)
 if __name__ == "__main__":
     log_to_stderr()
+    silence_libraries(os.environ)
     leave_at_signals()
     try:
         main()

@@ -77,6 +77,14 @@ class Worker:
         """The number of jobs that it may hold at a time."""
         return self.settings.max_concurrency or self.engine.capacity
 
+    def summary(self, url: str = "") -> str:
+        """What is served in one line, and where: `url` is "" for RunPod's queue."""
+        engine = self.engine
+        return (
+            f"{', '.join(self.settings.served_model_names)}: {engine.context_length:,} tokens of "
+            f"context, {engine.capacity:,} requests of that length at once"
+        ) + (f"; OpenAI's base URL is {url}/v1, and {url}/ says more" if url else "")
+
     async def until_ready(self) -> None:
         """Wait until the worker accepts jobs."""
         await self._ready.wait()

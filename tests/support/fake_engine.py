@@ -23,6 +23,7 @@ class FakeEngine:
         """How long a ping takes, in seconds."""
         self.dead = False
         self.capacity = 7
+        self.context_length = 2048
         self.starts = 0
         self.running: set[str] = set()
 

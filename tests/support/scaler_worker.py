@@ -18,6 +18,7 @@ from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.observability.stderr_log import log_to_stderr
 from vllm_worker.serverless import job_loop
 from vllm_worker.serverless.fitness import fitness_checks
+from vllm_worker.serverless.queue import Queue
 from vllm_worker.serverless.run import run
 from vllm_worker.worker import Worker
 
@@ -56,4 +57,4 @@ if __name__ == "__main__":
     if sys.argv.pop() == "sdk":
         job_loop.sdk_difference = lambda: "JobScaler is gone"
     with fitness_checks(on_runpod=False):
-        run(Worker(load_settings(os.environ), SleepingEngine()), lambda: None)
+        run(Worker(load_settings(os.environ), SleepingEngine()), Queue(lambda: None))

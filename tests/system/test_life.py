@@ -88,6 +88,10 @@ def test_the_job_in_flight_finishes_and_the_process_ends_with_0(
             job = {"input": {"prompt": "x", "sampling_params": LONG}}
             job_id = client.post("/run", json=job).json()["id"]
             eventually(lambda: status(client, job_id) == "IN_PROGRESS")
+            started = worker.log.splitlines()
+            assert len(started) <= 15, worker.log
+            assert not re.search(r"\b(WARN|WARNING)\b|Warning:", worker.log), worker.log
+            assert f"; OpenAI's base URL is {url}/v1, and {url}/ says more" in started[-1]
             end(worker)
             eventually(lambda: client.post("/run", json=job).status_code == 503)
             eventually(lambda: status(client, job_id) != "IN_PROGRESS", timeout=60)

@@ -43,6 +43,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         # Without a GPU, vLLM cannot load models that it has compiled ahead ("'function' object
         # has no attribute 'finalize_loading'") and compiles them at each start.
         library_env["VLLM_USE_AOT_COMPILE"] = "0"
+        library_env["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # it warns that vLLM binds memory to a node
     return library_env
 
 

@@ -1,6 +1,7 @@
-"""vLLM's log: errors take one line; of a start, the first one and the weights' time are remembered.
+"""vLLM's log: quiet unless a level is set, errors in one line; of a start, the first error and the
+time of its weights are remembered.
 
-vLLM's own configuration of logging with three additions, in the file that vLLM's variable for one
+vLLM's own configuration of logging with four additions, in the file that vLLM's variable for one
 names, since its processes configure themselves.
 """
 
@@ -25,6 +26,27 @@ _WEIGHTS_LOADED = "Loading weights took %.2f seconds"
 """vLLM's message, in each process that loads weights."""
 _FILE = "VLLM_LOGGING_CONFIG_PATH"
 
+_MILESTONES = (
+    "Starting to load model", "Loading weights took", "Model loading took", "torch.compile took",
+    "Graph capturing finished", "KV cache size",
+)  # fmt: skip
+"""Of vLLM's information, what says how far a start is."""
+_ASKED_FOR = {
+    "vllm.entrypoints.serve.utils.request_logger", "vllm.entrypoints.logger",
+    "vllm.v1.engine.async_llm", "vllm.v1.metrics.loggers",
+}  # fmt: skip
+"""Loggers that are silent unless ENABLE_LOG_REQUESTS=1 or DISABLE_LOG_STATS=0 is set."""
+_NO_ACTION_NEEDED = {
+    "Enforce eager set": "ENFORCE_EAGER=1 asks for it",
+    "Inductor compilation was disabled": "the same",
+    "Default vLLM sampling parameters have been overridden": "GENERATION_CONFIG=auto asks for it",
+    "Triton is not installed": "the CPU build has none",
+    "Model Runner V2 requires Triton": "the same",
+    "Reset SSM cache type": "a default of models that most are not, and it fits",
+    "%s is not found in LD_PRELOAD": "faster memory for CPUs, which are there to try models on",
+}
+"""The beginning of a warning of vLLM → why nobody has to do anything about it."""
+
 
 class EngineLog:
     """Steps aside where the configuration has a logging configuration of its own."""
@@ -40,8 +62,9 @@ class EngineLog:
         if os.environ.get(_FILE) or os.environ.get("VLLM_CONFIGURE_LOGGING"):
             return
         file = Path(self._folder.name, "logging.json")
+        chosen = given.get("log_level") or os.environ.get("VLLM_LOGGING_LEVEL")
         level = given.get("log_level") or vllm.envs.VLLM_LOGGING_LEVEL
-        configuration = self._configuration(level)
+        configuration = self._configuration(level, quiet=not chosen)
         file.write_text(json.dumps(configuration))
         os.environ[_FILE] = str(file)  # for the engine's processes
         logging.config.dictConfig(configuration)
@@ -63,12 +86,16 @@ class EngineLog:
     def close(self) -> None:
         self._folder.cleanup()
 
-    def _configuration(self, level: str) -> dict[str, Any]:
+    def _configuration(self, level: str, quiet: bool) -> dict[str, Any]:
         configuration: dict[str, Any] = deepcopy(DEFAULT_LOGGING_CONFIG)
         handlers, logger = configuration["handlers"], configuration["loggers"]["vllm"]
         logger["level"] = handlers["vllm"]["level"] = level
-        configuration["filters"] = {"one line": {"()": f"{__name__}.OneLine"}}
-        handlers["vllm"]["filters"] = ["one line"] if level != "DEBUG" else []
+        names = {"quiet": Quiet, "one line": OneLine}
+        configuration["filters"] = {
+            name: {"()": f"{__name__}.{kind.__name__}"} for name, kind in names.items()
+        }
+        used = {"quiet": quiet, "one line": level != "DEBUG"}
+        handlers["vllm"]["filters"] = [name for name in names if used[name]]
         handlers["errors"] = {"()": f"{__name__}.Errors", "file": str(self._errors)}
         handlers["weights"] = {"()": f"{__name__}.Weights", "file": str(self._weights)}
         # The first two see the record as it is.
@@ -76,6 +103,18 @@ class EngineLog:
         return configuration
 
 
+class Quiet(logging.Filter):
+    """Of information only what tells how far a start is or was asked for, and no warning that asks
+    for nothing. LOG_LEVEL or VLLM_LOGGING_LEVEL, whatever it says, turns this off."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = str(record.msg)
+        if record.levelno <= logging.INFO:
+            return record.name in _ASKED_FOR or any(sign in message for sign in _MILESTONES)
+        return not (record.levelno == logging.WARNING and message.startswith(_SILENCED))
+
+
+_SILENCED = tuple(_NO_ACTION_NEEDED)
 _ABOUT_A_REQUEST = ("Failed to compile grammar", "Unexpected error pre-processing request")
 """Errors in an engine's process that may quote what a client has sent."""
 _WITH_TOKENS = ("grammar rejected tokens", "Failed to advance FSM")

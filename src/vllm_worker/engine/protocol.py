@@ -116,6 +116,11 @@ class Engine(Protocol):
         """Number of requests as long as the model's context that it can run at once, at least 1."""
         ...
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that a prompt and its answer have room for together."""
+        ...
+
     async def start(self) -> None:
         """Get ready inside the loop that will serve."""
         ...

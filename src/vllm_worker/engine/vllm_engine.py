@@ -112,6 +112,10 @@ class VLLMEngine:
         return max(whole, 1) * int(config.parallel_config.data_parallel_size)
 
     @property
+    def context_length(self) -> int:
+        return int(self._llm.vllm_config.model_config.max_model_len)
+
+    @property
     def unfinished_requests(self) -> int:
         """Number of requests in the engine, waiting or running."""
         return len(self._llm.output_processor.request_states)

@@ -126,6 +126,7 @@ async def _serve(
             raise StartFailure(f"the worker could not start: {reason}") from error
         timeline.end("warm-up")
         timeline.log()
+        logger.info("%s", worker.summary(url_of(worker.settings.address[0], listeners[0])))
         await _until_over(worker, serving)
     finally:
         server.should_exit = True

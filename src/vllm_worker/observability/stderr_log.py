@@ -1,7 +1,9 @@
-"""The worker's own log lines on standard error."""
+"""The worker's own log lines on standard error, and what libraries say there of themselves."""
 
 import logging
 import sys
+import warnings
+from collections.abc import Mapping
 
 
 def log_to_stderr() -> None:
@@ -12,3 +14,15 @@ def log_to_stderr() -> None:
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     package.propagate = False
+
+
+def silence_libraries(environ: Mapping[str, str]) -> None:
+    """Warnings of PyTorch at its import that ask for nothing; with LOG_LEVEL=DEBUG they stay.
+
+    To be called in each process that imports it.
+    """
+    if environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+        return
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
+    deprecated = r".*torch\.distributed\.reduce_op. is deprecated"  # vLLM looks at each attribute
+    warnings.filterwarnings("ignore", deprecated, FutureWarning)

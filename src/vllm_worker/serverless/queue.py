@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.errors import ConfigurationError
@@ -16,14 +17,21 @@ CloseQueue = Callable[[], None]
 """Close the queue, so that it hands out no more jobs."""
 
 
+class Queue(NamedTuple):
+    """`url` is where a local endpoint answers, "" for RunPod's queue."""
+
+    close: CloseQueue
+    url: str = ""
+
+
 @contextmanager
-def queue(settings: Settings) -> Iterator[CloseQueue]:
+def queue(settings: Settings) -> Iterator[Queue]:
     """RunPod's queue; where the platform's environment is missing, a local endpoint is started.
 
     Raises ConfigurationError when the endpoint cannot listen where it should.
     """
     if settings.door == "queue":
-        yield lambda: None  # the platform knows when it ends a worker
+        yield Queue(lambda: None)  # the platform knows when it ends a worker
         return
     try:
         with step("local endpoint started"):
@@ -36,6 +44,6 @@ def queue(settings: Settings) -> Iterator[CloseQueue]:
     timeline.end("local endpoint")
     logger.info("serving on %s once the engine is ready; jobs wait until then", endpoint.url)
     try:
-        yield endpoint.close
+        yield Queue(endpoint.close, endpoint.url)
     finally:
         endpoint.stop()

@@ -1,7 +1,11 @@
 """The number of jobs that the SDK may hold."""
 
+import logging
+
 from vllm_worker.observability.timeline import timeline
 from vllm_worker.serverless.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
 
 
 class ConcurrencyModifier:
@@ -11,8 +15,9 @@ class ConcurrencyModifier:
     would wait for zero jobs.
     """
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, url: str = "") -> None:
         self._lifecycle = lifecycle
+        self._url = url
         self._takes_jobs = False
 
     def __call__(self, current: int) -> int:
@@ -24,4 +29,5 @@ class ConcurrencyModifier:
             self._takes_jobs = True
             timeline.end("first job-take")
             timeline.log()
+            logger.info("%s", worker.summary(self._url))
         return worker.max_concurrency

@@ -13,7 +13,7 @@ import uvloop
 
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.serverless.lifecycle import Lifecycle
-from vllm_worker.serverless.queue import CloseQueue
+from vllm_worker.serverless.queue import Queue
 from vllm_worker.serverless.readiness import ConcurrencyModifier
 from vllm_worker.worker import Worker
 
@@ -31,7 +31,8 @@ _OTHER_LEVELS = {"WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR"}
 def _log_level(environ: Mapping[str, str]) -> str:
     """The SDK's level, by either of its variables, in any case or by its number.
 
-    At its own default, DEBUG, the SDK prints the text of every chunk.
+    At its own default, DEBUG, the SDK prints the text of every chunk. At INFO it has three lines a
+    job, and the worker's own line tells more.
     """
     for name in ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"):
         if not (text := environ.get(name, "").strip().upper()):
@@ -41,7 +42,7 @@ def _log_level(environ: Mapping[str, str]) -> str:
         if (level := _OTHER_LEVELS.get(text, text)) in _LEVELS:
             return level
         logger.warning("%s=%s has no effect: the levels are %s", name, text, ", ".join(_LEVELS))
-    return "INFO"
+    return "WARN"
 
 
 def set_log_level() -> None:
@@ -77,14 +78,14 @@ def check_mode(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
         raise ConfigurationError([f"{mode} is not supported. {local}." for mode in sorted(modes)])
 
 
-def run(worker: Worker, close_queue: CloseQueue) -> None:
+def run(worker: Worker, queue: Queue) -> None:
     """Serve jobs until SIGTERM or SIGINT; return when the jobs in flight are done.
 
     Raises StartFailure when the worker could not start, SystemExit with code 1 when its engine
     died and with 0 when jobs did not finish in time.
     """
     runpod, job_loop = import_sdk()
-    lifecycle = Lifecycle(worker, close_queue)
+    lifecycle = Lifecycle(worker, queue.close)
     if job_loop:
         job_loop.install(lifecycle)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
@@ -92,7 +93,7 @@ def run(worker: Worker, close_queue: CloseQueue) -> None:
         runpod.serverless.start(
             {
                 "handler": worker.handle,
-                "concurrency_modifier": ConcurrencyModifier(lifecycle),
+                "concurrency_modifier": ConcurrencyModifier(lifecycle, queue.url),
                 "return_aggregate_stream": True,
             }
         )

@@ -9,7 +9,7 @@ from vllm_worker.serverless.run import _log_level, check_mode
 @pytest.mark.parametrize(
     ("environment", "level"),
     [
-        ({}, "INFO"),
+        ({}, "WARN"),
         ({"RUNPOD_LOG_LEVEL": "warning"}, "WARN"),
         ({"RUNPOD_LOG_LEVEL": " Error "}, "ERROR"),
         ({"RUNPOD_LOG_LEVEL": "2"}, "DEBUG"),
@@ -23,7 +23,7 @@ def test_a_level_in_any_form_is_one_of_the_sdks(environment: dict[str, str], lev
 
 
 def test_a_level_that_is_none_has_a_note(worker_log: pytest.LogCaptureFixture) -> None:
-    assert _log_level({"RUNPOD_LOG_LEVEL": "chatty"}) == "INFO"
+    assert _log_level({"RUNPOD_LOG_LEVEL": "chatty"}) == "WARN"
     assert "RUNPOD_LOG_LEVEL=CHATTY has no effect: the levels are NOTSET" in worker_log.text
 
 
