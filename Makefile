@@ -6,7 +6,7 @@ VLLM ?= all
 
 .DEFAULT_GOAL := help
 
-.PHONY: help serve test test-fast test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.PHONY: help gpu-check serve test test-fast test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
 	$(BIN)/pytest -n 2 --timeout 60 tests/unit
@@ -46,6 +46,9 @@ test-image: set-up       ## build the CPU images for real, run and search them (
 
 fuzz: set-up             ## five minutes of random input against the real engine
 	$(BIN)/python -m tests.fuzz
+
+gpu-check: set-up        ## try the worker on this machine's GPUs, with MODEL_NAME or the embedded model
+	$(BIN)/python -m vllm_worker gpu-check
 
 bench: set-up            ## the bare engine, vLLM's server, a proxy and this worker, three rounds
 	$(BIN)/python -m benchmarks

@@ -1,9 +1,10 @@
-"""`python -m vllm_worker`: shows, checks or weighs the configuration, and looks into vLLM."""
+"""`python -m vllm_worker`: the configuration shown, checked or weighed, a look at vLLM and at GPUs."""
 
 import argparse
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration.catalogue import vllm_version
@@ -15,6 +16,10 @@ from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
 
 def main() -> int:
     arguments = _arguments()
+    if arguments.command == "gpu-check":
+        from vllm_worker.gpu_check.run import gpu_check
+
+        return gpu_check(os.environ, arguments.report, print, arguments.without_gpu)
     if arguments.command == "seams":
         return _check_seams() if arguments.check else _show_seams()
     if arguments.list is not None:
@@ -80,6 +85,16 @@ def _arguments() -> argparse.Namespace:
         "seams", help="compare the installed vLLM with what the worker knows of it"
     )
     seams.add_argument("--check", action="store_true", help="only say whether the worker can run")
+    check = commands.add_parser(
+        "gpu-check", help="try the worker on this machine's GPUs, from its start to its end"
+    )
+    check.add_argument(
+        "--report", type=Path, default=Path("gpu-check"), metavar="FILE",
+        help="where the results go, with .md and .json behind it",
+    )  # fmt: skip
+    check.add_argument(
+        "--without-gpu", action="store_true", help="go on where there is none, to try the checks"
+    )
     config = commands.add_parser("config", help="show the configuration that a worker would have")
     config.add_argument("--json", action="store_true", help="for programs")
     config.add_argument("--check", action="store_true", help="only say what is wrong; code 2 if so")

@@ -18,7 +18,7 @@ from tests.support.threaded_server import serving
 from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 
 DEMO = ROOT / "src/vllm_worker/demo_model"
-KEPT = r"\d+ MB of compiled code kept"
+KEPT = r"\d+ MB of compiled code saved"
 
 
 def container(volume: Path, folder: Path) -> dict[str, str]:

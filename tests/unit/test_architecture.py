@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "observability": {"errors", "web"},
     "configuration": {"errors", "streaming", "decoding"},
     "gpu_memory": {"errors", "configuration"},
+    "gpu_check": {"configuration"},
     "startup": {"configuration", "observability"},
     "routes": {*LIGHT, "configuration", "web"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,

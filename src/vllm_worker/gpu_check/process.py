@@ -1,0 +1,120 @@
+"""A worker, or vLLM's own server, as a process whose log is kept in a file."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import psutil
+
+START_S = 600
+_END_S = 60
+_PAUSE_S = 0.2
+
+
+class CheckFailed(Exception):
+    """What was expected did not happen; the text says what did."""
+
+
+class Served:
+    """A running process and its log."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log_file = log
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def wait_for(self, pattern: str, timeout_s: float = START_S) -> re.Match[str]:
+        """The first match in the log. Raises CheckFailed with the last lines without one."""
+        deadline = time.monotonic() + timeout_s
+        while not (match := re.search(pattern, self.log)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                last = "\n".join(self.log.splitlines()[-8:])
+                raise CheckFailed(f"{pattern!r} is not in its log, which ends with\n{last}")
+            time.sleep(_PAUSE_S)
+        return match
+
+    def family(self) -> list[psutil.Process]:
+        """The processes that it has started, and those that they have."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(number)
+        return self.exit_code()
+
+    def exit_code(self) -> int:
+        """Of its end. Raises CheckFailed when it goes on."""
+        try:
+            return self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            raise CheckFailed(f"it has not ended after {_END_S} s") from None
+
+    def kill(self) -> None:
+        """End it and all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def worker(environment: Mapping[str, str], log: Path) -> Iterator[tuple[Served, httpx.Client]]:
+    """A worker with a local endpoint, ready for jobs, and a client of that endpoint."""
+    local = {"WORKER_MODE": "local", "HOST": "127.0.0.1", "PORT": "0"}
+    local |= {"API_KEY": "", "API_KEYS_FILE": ""}
+    served = Served(["handler.py"], {**environment, **local}, log)
+    try:
+        url = served.wait_for(r"serving on (\S+)")[1]
+        served.wait_for("ready for jobs")
+        with client(url) as asking:
+            yield served, asking
+    finally:
+        served.kill()
+
+
+@contextmanager
+def vllm_server(
+    words: Sequence[str], environment: Mapping[str, str], port: int, log: Path
+) -> Iterator[httpx.Client]:
+    """`vllm serve` with the words of a command line, ready, and a client of it."""
+    command = ["-m", "vllm.entrypoints.cli.main", "serve", *words, "--host", "127.0.0.1"]
+    served = Served([*command, "--port", str(port)], environment, log)
+    try:
+        with client(f"http://127.0.0.1:{port}") as asking:
+            _wait_for_health(served, asking)
+            yield asking
+    finally:
+        served.kill()
+
+
+def client(url: str) -> httpx.Client:
+    """With room for as many connections as the checks have streams."""
+    limits = httpx.Limits(max_connections=None)
+    return httpx.Client(base_url=url, timeout=START_S, limits=limits, trust_env=False)
+
+
+def _wait_for_health(served: Served, asking: httpx.Client) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and served.process.poll() is None:
+        with suppress(httpx.HTTPError):
+            if asking.get("/health").status_code == 200:
+                return
+        time.sleep(_PAUSE_S)
+    last = "\n".join(served.log.splitlines()[-8:])
+    raise CheckFailed(f"vllm serve did not start; its log ends with\n{last}")

@@ -1,0 +1,135 @@
+"""The order of the checks: a start without caches and jobs, starts with them, vLLM's own server."""
+
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+
+from vllm_worker.configuration import load_configuration
+from vllm_worker.gpu_check import checks
+from vllm_worker.gpu_check.machine import describe, gpus
+from vllm_worker.gpu_check.process import CheckFailed, Served, vllm_server, worker
+from vllm_worker.gpu_check.report import Result, as_json, as_markdown
+
+_JOBS: dict[str, checks.Check] = {
+    "native": checks.native,
+    "native stream": checks.native_stream,
+    "chat": checks.chat,
+    "chat stream": checks.chat_stream,
+    "JSON schema": checks.schema,
+    "tool call": checks.tools,
+    "cancel": checks.cancel,
+    "soak": checks.soak,
+    "memory": checks.memory,
+}
+_ONE_GPU = {"TENSOR_PARALLEL_SIZE": "1"}
+_TWO_GPUS = {"TENSOR_PARALLEL_SIZE": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
+NO_GPU = "There is no NVIDIA GPU here, or no driver: nvidia-smi names none. Nothing was checked."
+
+
+def gpu_check(
+    environ: Mapping[str, str], report: Path, say: Callable[[str], None], without_gpu: bool = False
+) -> int:
+    """Do all checks on MODEL_NAME, or the embedded model; returns the exit code.
+
+    Writes `report` with .md and .json. `without_gpu` goes on where there is none, to try the
+    checks themselves.
+    """
+    machine = describe()
+    if not machine["gpus"] and not without_gpu:
+        say(NO_GPU)
+        return 1
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        checking = GPUCheck(environ, Path(folder), say)
+        checking.run()
+    for suffix, write in ((".md", as_markdown), (".json", as_json)):
+        path = report.with_suffix(suffix)
+        path.write_text(write(machine, checking.model, checking.results))
+        say(f"wrote {path}")
+    return int(any(result.verdict == "failed" for result in checking.results))
+
+
+class GPUCheck:
+    """The checks of one model, with their results so far."""
+
+    def __init__(
+        self, environ: Mapping[str, str], folder: Path, say: Callable[[str], None]
+    ) -> None:
+        own = {"BASE_PATH": str(folder / "volume"), "XDG_CACHE_HOME": str(folder / "cache")}
+        # What was downloaded before is not downloaded again.
+        hub = str(Path.home() / ".cache/huggingface")
+        defaults = {"MODEL_NAME": "demo", "HF_HOME": hub, "MAX_NUM_SEQS": "256"}
+        if not environ.get("MODEL_NAME"):
+            defaults |= _ONE_GPU
+        self._environment = {**defaults, **environ, **own}
+        self.model = self._environment["MODEL_NAME"]
+        self._folder = folder
+        self._say = say
+        self._ours = 0.0
+        self.results: list[Result] = []
+
+    def run(self) -> None:
+        """All of them; each result is printed when it is there."""
+        (self._folder / "volume").mkdir()
+        self._with_worker(
+            "start, nothing cached", {},
+            {**_JOBS, "throughput": self._throughput, "SIGTERM": checks.sigterm},
+        )  # fmt: skip
+        self._with_worker("start, with caches", {}, {"killed core": checks.killed_core})
+        if len(gpus()) > 1:
+            self._with_worker("start on two GPUs", _TWO_GPUS, _JOBS)
+        else:
+            self._note("start on two GPUs", "skipped", "there is one")
+        self._check("throughput of vllm serve", self._of_vllm)
+
+    def _with_worker(
+        self, name: str, more: Mapping[str, str], asked: Mapping[str, checks.Check]
+    ) -> None:
+        """A start, which is a check of its own, and then those of the running worker."""
+        started = time.monotonic()
+        log = self._folder / f"{name.replace(' ', '-').replace(',', '')}.log"
+        try:
+            with worker({**self._environment, **more}, log) as (served, asking):
+                parts = re.findall(r"ready for jobs, (.*)", served.log)[0]
+                self._note(name, "passed", parts, time.monotonic() - started)
+                for check_name, check in asked.items():
+                    self._check(check_name, _asking(check, served, asking))
+        except CheckFailed as error:
+            self._note(name, "failed", str(error), time.monotonic() - started)
+
+    def _throughput(self, served: Served, asking: httpx.Client) -> str:
+        self._ours = checks.tokens_per_s(asking)
+        return f"{self._ours:,.0f} tokens per second"
+
+    def _of_vllm(self) -> str:
+        configuration = load_configuration(self._environment)
+        environment = dict(self._environment)
+        configuration.export(environment)
+        words = [word for _, option in configuration.options() for word in option]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with vllm_server(words, environment, port, self._folder / "vllm-serve.log") as asking:
+            theirs = checks.tokens_per_s(asking)
+        return (
+            f"{theirs:,.0f} tokens per second, of which this worker has {self._ours / theirs:.2f} ×"
+        )
+
+    def _check(self, name: str, check: Callable[[], str]) -> None:
+        started = time.monotonic()
+        try:
+            detail, verdict = check(), "passed"
+        except Exception as error:  # whatever it is, the other checks go on
+            detail, verdict = f"{type(error).__name__}: {error}", "failed"
+        self._note(name, verdict, detail, time.monotonic() - started)
+
+    def _note(self, name: str, verdict: str, detail: str, seconds: float = 0.0) -> None:
+        self.results.append(Result(name, verdict, detail, seconds))
+        self._say(f"{verdict:8}{name}: {detail}")
+
+
+def _asking(check: checks.Check, served: Served, asking: httpx.Client) -> Callable[[], str]:
+    return lambda: check(served, asking)
