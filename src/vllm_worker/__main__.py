@@ -1,4 +1,4 @@
-"""`python -m vllm_worker`: the configuration shown, checked or weighed, a look at vLLM and at GPUs."""
+"""`python -m vllm_worker`: the configuration shown, checked or weighed; a look at vLLM and GPUs."""
 
 import argparse
 import importlib
