@@ -181,7 +181,7 @@ def _derived(
         keep = volume.writable and (volume.mounted or not settings.on_runpod)
         set_there = {**sources.library_env, **environ}
         cache = cache_location(set_there, volume.folder, keep, settings.model_name, gpus)
-        if cache is None:
+        if cache is None and settings.on_runpod:  # elsewhere one may only ask about a GPU
             notes.append(_UNKNOWN_GPU)
     return Configuration(
         settings,

@@ -143,7 +143,7 @@ def test_a_gpu_of_unknown_kind_shares_nothing(
 ) -> None:
     monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
     monkeypatch.setattr(cache_location, "_asked_of_the_driver", list)
-    configuration = load(BASE_PATH=str(tmp_path))
+    configuration = load(BASE_PATH=str(tmp_path), **ON_RUNPOD)
     assert configuration.compile_cache is None
     assert "not shared with other workers" in configuration.notes[-1]
 
