@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cold_start_report, report
-from builder import doc_parts, migration_table, set_up, version_table
+from builder import doc_parts, migration_table, schema_table, set_up, version_table
 from builder.doc_parts import cuda_version
 from vllm_worker.configuration.catalogue import (
     Variable,
@@ -263,6 +263,12 @@ def seams() -> str:
     return _between((ROOT / "docs" / "seams.md").read_text(), doc_parts.seams())
 
 
+def structured_outputs() -> str:
+    """docs/structured-outputs.md, likewise."""
+    text = (ROOT / "docs" / "structured-outputs.md").read_text()
+    return _between(text, schema_table.table())
+
+
 def migration() -> str:
     """docs/migration.md: its text is written by hand, its table is not."""
     return _between((ROOT / "docs" / "migration.md").read_text(), migration_table.table())
@@ -348,6 +354,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/versions.md": versions,
     "docs/seams.md": seams,
     "docs/migration.md": migration,
+    "docs/structured-outputs.md": structured_outputs,
     "docs/upstream.md": upstream,
     "README.md": readme,
 }

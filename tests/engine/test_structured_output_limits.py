@@ -36,6 +36,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"choice": [str(n) for n in range(100_000)]}, "STRUCTURED_OUTPUT_MAX_BYTES"),
         ({"json": deep(100)}, "nested too deeply"),
         ({"json": {"type": "array", "minItems": 10**9}}, "STRUCTURED_OUTPUT_MAX_REPEATS"),
+        ({"json": {"properties": {"a": {"not": {}}}}}, 'has "not" at #/properties/a'),
     ],
 )
 async def test_what_would_explode_is_refused(

@@ -56,6 +56,7 @@ class Settings(BaseModel):
     shutdown_grace_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
     structured_output_max_bytes: Size = Limits().size
     structured_output_max_repeats: Size = Limits().repeats
+    structured_output_unenforced: str = "refuse"
     engine_stall_timeout_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300
     trust_request_fields: str = ""
     raw_openai_output: bool = True
@@ -130,6 +131,13 @@ class Settings(BaseModel):
             raise ValueError(f"must be one of {', '.join(modes)}")
         return value.lower()
 
+    @field_validator("structured_output_unenforced")
+    @classmethod
+    def _refuse_or_allow(cls, value: str) -> str:
+        if value.lower() not in ("refuse", "allow"):
+            raise ValueError("must be one of refuse, allow")
+        return value.lower()
+
     @field_validator("allowed_origins", "allowed_methods", "allowed_headers", "api_key")
     @classmethod
     def _names(cls, value: Any) -> Any:
@@ -172,7 +180,11 @@ class Settings(BaseModel):
     @property
     def structured_output_limits(self) -> Limits:
         """Limits on the schema, regular expression or grammar of a request."""
-        return Limits(self.structured_output_max_bytes, self.structured_output_max_repeats)
+        return Limits(
+            self.structured_output_max_bytes,
+            self.structured_output_max_repeats,
+            allow_unenforced=self.structured_output_unenforced == "allow",
+        )
 
     @property
     def max_delay(self) -> float:

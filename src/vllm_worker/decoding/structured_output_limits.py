@@ -31,11 +31,14 @@ _MOST_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`size` in bytes of JSON, `repeats` as counted by `repeats`, `depth` in levels of nesting."""
+    """`size` in bytes of JSON, `repeats` as counted by `repeats`, `depth` in levels of nesting.
+    `allow_unenforced` is for what the engine would ignore: see decoding/unenforced.py.
+    """
 
     size: int = 128 * 1024
     repeats: int = 10_000
     depth: int = 64
+    allow_unenforced: bool = False
 
     def problem(self, constraint: Any) -> str | None:
         """The limit that `constraint` (vLLM's StructuredOutputsParams) exceeds, or None."""

@@ -14,10 +14,15 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from vllm_worker.decoding.structured_output_limits import MOST_STOPS, Limits
+from vllm_worker.decoding.unenforced import unenforced
 from vllm_worker.engine.patches.seams import find
 from vllm_worker.engine.protocol import RequestContext, current_request
 from vllm_worker.streaming.flow_control import FlowControl, FlowGrade
 
+_NOT_HELD = (
+    "vLLM's backend (xgrammar) does not hold outputs to: leave it out, or have the endpoint set "
+    'STRUCTURED_OUTPUTS_CONFIG={"backend": "guidance"} or STRUCTURED_OUTPUT_UNENFORCED=allow'
+)
 _LARGEST = 9999.0
 """vLLM's own stand-in for an infinite log-probability."""
 
@@ -61,13 +66,23 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
             return context.shortcut.rest(outputs)
         return outputs
 
+    @property
+    def _uses_xgrammar(self) -> bool:
+        """The first request decides it where vLLM may choose; that is one of the warm-up."""
+        return self.vllm_config.structured_outputs_config.backend in ("auto", "xgrammar")
+
     def _check(self, params: SamplingParams) -> None:
         if len(params.stop or ()) > MOST_STOPS:
             why = f"has {len(params.stop):,} strings, more than {MOST_STOPS:,}"
             raise VLLMValidationError(f"stop {why}.", parameter="stop")
         structured = params.structured_outputs
-        if structured and (too_large := self.limits.problem(structured)):
+        if not structured:
+            return
+        if too_large := self.limits.problem(structured):
             raise _unusable(too_large)
+        checks = self._uses_xgrammar and not self.limits.allow_unenforced
+        if checks and (ignored := unenforced(structured)):
+            raise _unusable(f"has {ignored}, which {_NOT_HELD}")
 
     def _steps(
         self,

@@ -26,7 +26,11 @@ from vllm_worker.engine.media_connector import guard_media
 from vllm_worker.engine.outputs import deltas, translated, translated_in_mid_answer
 from vllm_worker.engine.patches import beam_search
 from vllm_worker.engine.patches.apply import apply
-from vllm_worker.engine.patches.core_process import run_when_forked, spawn_where_needed
+from vllm_worker.engine.patches.core_process import (
+    engine_killed_soon,
+    run_when_forked,
+    spawn_where_needed,
+)
 from vllm_worker.engine.patches.seams import find, seam, usable
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest, current_request
 from vllm_worker.engine.sampling_params import named, sampling_params
@@ -71,7 +75,7 @@ class VLLMEngine:
         self._llm = self._build(config, while_starting)
         self._llm.limits = limits or Limits()
         self._llm.flow_grade = grade
-        self._llm.has_connector = any((arguments.kv_transfer_config, arguments.ec_transfer_config))
+        self._llm.has_connector = any((config.kv_transfer_config, config.ec_transfer_config))
         self._app: Any = None
         self._generates = False
         self._passes_text_on = application.passes_text_on(arguments)
@@ -244,7 +248,9 @@ class VLLMEngine:
         return generated
 
     def shutdown(self) -> None:
-        self._llm.shutdown()
+        """End vLLM's processes; a connector may have something to write before."""
+        with nullcontext() if self._llm.has_connector else engine_killed_soon():
+            self._llm.shutdown()
         self._log.close()
 
     async def _adapter(self, model: str | None) -> LoRARequest | None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+import psutil
 from vllm import envs
 from vllm.platforms import current_platform
 from vllm.v1.engine import core, utils
@@ -18,6 +19,7 @@ from vllm.v1.engine import core, utils
 logger = logging.getLogger(__name__)
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+_END_S = 0.5
 
 _run_core = getattr(core.EngineCoreProc, "run_engine_core", None)
 
@@ -89,6 +91,28 @@ def run_when_forked(call: Callable[[], object]) -> Iterator[None]:
         armed = False
     if thread.ident:
         thread.join()
+
+
+@contextmanager
+def engine_killed_soon() -> Iterator[None]:
+    """Kill the engine's processes a moment after the block has begun to end them.
+
+    Those of the model take down their groups, for seconds of which nothing is kept. What they have
+    of shared memory is removed by multiprocessing's helper, which is this process's own.
+    """
+    killing = threading.Timer(_END_S, _kill_engine)
+    killing.start()
+    try:
+        yield
+    finally:
+        killing.cancel()
+
+
+def _kill_engine() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.name().startswith("VLLM::"):
+                child.kill()
 
 
 def _call(call: Callable[[], object]) -> None:
