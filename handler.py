@@ -39,7 +39,7 @@ def main() -> None:
     for note in configuration.notes:
         logger.warning("%s", note)
     configuration.export(os.environ)
-    cache = compile_cache(configuration)
+    cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
     with (
         serving_metrics(settings.host, settings.metrics_port, settings.door == "http") as metrics,
@@ -58,12 +58,6 @@ def main() -> None:
             serve(Worker(settings, engine, metrics))
         finally:
             engine.shutdown()
-
-
-def compile_cache(configuration: Configuration) -> CompileCache | None:
-    """That of this model on this machine; None without a volume."""
-    location = configuration.compile_cache
-    return CompileCache(location, configuration.fingerprint(os.environ)) if location else None
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from vllm_worker.configuration.catalogue import vllm_folder, vllm_version
+from vllm_worker.configuration.catalogue import vllm_version
 
 _VARIABLES = {
     "VLLM_CACHE_ROOT": "vllm",  # DeepGEMM's, FlashInfer's tuning and the model's compiled code
@@ -25,9 +25,6 @@ _VARIABLES = {
 }
 """Environment variable → folder."""
 
-_PLANS = "vllm/startup_plan"
-_PLANNER = "v1/worker/startup_plan.py"
-"""In the releases of vLLM that have startup plans."""
 _NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 _NVIDIA_SMI_S = 10
 
@@ -35,25 +32,17 @@ _NVIDIA_SMI_S = 10
 @dataclass(frozen=True)
 class CacheLocation:
     """`folder` is where the compilers write, `archive` what is on the volume, and `keep` says
-    whether it may be written. With `plans`, vLLM keeps there what it has measured of the GPU's
-    memory, and does not measure again.
+    whether it may be written.
     """
 
     folder: Path
     archive: Path
     keep: bool
-    plans: bool = False
 
     @property
     def library_env(self) -> dict[str, str]:
-        """The environment variables that lead compilers to the folder, and make vLLM use it."""
-        folders = {name: str(self.folder / part) for name, part in _VARIABLES.items()}
-        return folders | ({"VLLM_ENABLE_STARTUP_PLAN": "1"} if self.plans else {})
-
-    @property
-    def startup_plans(self) -> Path:
-        """The folder of vLLM's startup plans."""
-        return self.folder / _PLANS
+        """The environment variables that lead compilers to the folder."""
+        return {name: str(self.folder / part) for name, part in _VARIABLES.items()}
 
 
 def cache_location(
@@ -72,8 +61,7 @@ def cache_location(
     which = Path(vllm_version(), kind, _name(model.replace("/", "--")))
     folder = Path(os.path.expanduser(home)) / "vllm-worker" / which  # noqa: PTH111 (never raises)
     archive = volume / "vllm-worker-cache" / f"{which}.tar"
-    can_plan = gpus > 0 and (vllm_folder() / _PLANNER).exists()
-    return CacheLocation(folder, archive, keep, can_plan and "VLLM_CACHE_ROOT" not in environ)
+    return CacheLocation(folder, archive, keep)
 
 
 def machine(gpus: int, proc: Path = Path("/proc")) -> str:

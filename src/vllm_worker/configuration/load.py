@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 from vllm_worker.configuration.adapters import find_adapter_problems
 from vllm_worker.configuration.cache_location import CacheLocation, cache_location
@@ -105,12 +104,6 @@ class Configuration:
         if self.settings.vllm_allow_runtime_lora_updating:
             environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"  # vLLM knows no "yes" or "on"
 
-    def fingerprint(self, environ: Mapping[str, str]) -> str:
-        """A digest of all that vLLM is told: its options, and its own environment variables."""
-        told = [word for _, words in self.options() for word in words]
-        told += sorted(f"{name}={text}" for name, text in environ.items() if name[:5] == "VLLM_")
-        return sha256(repr(told).encode()).hexdigest()
-
     def _served_model_names(self) -> list[str]:
         return ["--served-model-name", *self.settings.served_model_names]
 
@@ -179,8 +172,7 @@ def _derived(
     cache = None
     if volume.there:
         keep = volume.writable and (volume.mounted or not settings.on_runpod)
-        set_there = {**sources.library_env, **environ}
-        cache = cache_location(set_there, volume.folder, keep, settings.model_name, gpus)
+        cache = cache_location(environ, volume.folder, keep, settings.model_name, gpus)
         if cache is None and settings.on_runpod:  # elsewhere one may only ask about a GPU
             notes.append(_UNKNOWN_GPU)
     return Configuration(

@@ -7,6 +7,7 @@ at the same time, and the last one wins.
 """
 
 import atexit
+import errno
 import fnmatch
 import logging
 import os
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 # Which GPUs of a machine reach each other: another machine's may not.
 _NOT_SHARED = ("gpu_p2p_access_cache_for_*", "*.lock", "*.tmp")
-_PLANS_MARK = "configuration"
 _EXIT_WAIT_S = 30
 _LEFT_BEHIND_S = 3600
 _LARGEST_BYTES = 8 * 10**9
@@ -34,13 +34,10 @@ _LARGEST_BYTES = 8 * 10**9
 class CompileCache:
     """The files in a location's folder, and the archive of them."""
 
-    def __init__(self, location: CacheLocation, fingerprint: str = "") -> None:
-        """`fingerprint` tells configurations apart; see `Configuration.fingerprint`."""
+    def __init__(self, location: CacheLocation) -> None:
         self.folder = location.folder
         self.archive = location.archive
         self._keep = location.keep
-        self._plans = location.startup_plans if location.plans else None
-        self._fingerprint = fingerprint
         self._known: set[Path] = set()
 
     def load(self) -> None:
@@ -48,20 +45,7 @@ class CompileCache:
         nothing is there and everything is compiled."""
         if not self.folder.exists() and self.archive.exists():
             self._load()
-        if self._plans:
-            self._drop_plans_of_others(self._plans)
         self._known = set(self._files())
-
-    def _drop_plans_of_others(self, plans: Path) -> None:
-        """vLLM's key of a plan lacks GPU_MEMORY_UTILIZATION and the limits of media, for instance:
-        it would use the memory that another configuration was left with."""
-        mark = plans / _PLANS_MARK
-        with suppress(OSError):
-            if mark.exists() and mark.read_text() == self._fingerprint:
-                return
-            shutil.rmtree(plans, ignore_errors=True)
-            plans.mkdir(parents=True)
-            mark.write_text(self._fingerprint)
 
     def _load(self) -> None:
         started = time.monotonic()
@@ -118,22 +102,28 @@ class CompileCache:
 
     def _last_used(self, files: list[Path]) -> list[Path]:
         """As many as the archive may hold, those of other configurations left out first: what this
-        worker has read or written is newer than what came with the archive."""
+        worker has read or written is newer than what came with the archive.
+
+        Raises OSError where what is new does not fit, as it would be compiled again at each start.
+        """
         used, sizes = {}, {}
         for file in files:
             with suppress(FileNotFoundError):
                 status = (self.folder / file).stat()
                 used[file] = max(status.st_atime, status.st_mtime)
                 sizes[file] = status.st_size
-        kept: list[Path] = []
+        kept: set[Path] = set()
         room = _LARGEST_BYTES
         for file in sorted(used, key=lambda file: used[file], reverse=True):
             room -= sizes[file]
             if room < 0:
-                logger.info("the archive of compiled code is full: %d of %d files are kept",
-                            len(kept), len(files))  # fmt: skip
                 break
-            kept.append(file)
+            kept.add(file)
+        if used.keys() - self._known - kept:
+            raise OSError(errno.EFBIG, f"more than {_LARGEST_BYTES / 1e9:g} GB are new")
+        if len(kept) < len(used):
+            full = "the archive of compiled code is full: %d of %d files are kept"
+            logger.info(full, len(kept), len(used))
         return sorted(kept)
 
     def _files(self) -> list[Path]:

@@ -148,32 +148,6 @@ def test_a_gpu_of_unknown_kind_shares_nothing(
     assert "not shared with other workers" in configuration.notes[-1]
 
 
-@pytest.mark.parametrize(
-    ("gpus", "environ", "plans"),
-    [(1, {}, True), (1, {"VLLM_CACHE_ROOT": "/mine"}, False), (0, {}, False)],
-)
-def test_vllm_plans_on_gpus_where_the_worker_sees_to_its_plans(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, environ: dict[str, str], plans: bool
-) -> None:
-    monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: gpus)
-    monkeypatch.setattr(cache_location, "_asked_of_the_driver", lambda: ["NVIDIA L4"])
-    configuration = load(BASE_PATH=str(tmp_path), **environ)
-    assert ("VLLM_ENABLE_STARTUP_PLAN" in configuration.library_env) is plans
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"GPU_MEMORY_UTILIZATION": "0.5"},
-        {"VLLM_EXTRA_ARGS": "--enforce-eager"},
-        {"VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS": "0"},
-    ],
-)
-def test_the_fingerprint_has_all_that_vllm_is_told(change: dict[str, str]) -> None:
-    assert load().fingerprint({}) == load(HOST="::1").fingerprint({"HOST": "::1"})
-    assert load().fingerprint({}) != load(**change).fingerprint(change)
-
-
 def test_variables_of_the_configuration_file_win(tmp_path: Path) -> None:
     ours = {"HF_HOME": "/mine", "VLLM_CACHE_ROOT": "/my/cache"}
     file = tmp_path / "worker.yaml"

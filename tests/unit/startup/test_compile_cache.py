@@ -166,26 +166,6 @@ def test_readers_find_one_writers_archive_whole_while_several_write(tmp_path: Pa
             thread.join()
 
 
-def planning(folder: Path, volume: Path, fingerprint: str) -> CompileCache:
-    """That of a container on a GPU, with one of several configurations of its model."""
-    location = CacheLocation(folder / "model", volume / "cache/model.tar", True, plans=True)
-    return CompileCache(location, fingerprint)
-
-
-def test_a_startup_plan_is_for_the_configuration_that_it_was_made_with(tmp_path: Path) -> None:
-    plan = "vllm/startup_plan/startup_plan_0.json"
-    for place, fingerprint, there in [("a", "0.9", False), ("b", "0.9", True), ("c", "0.5", False)]:
-        worker = planning(tmp_path / place, tmp_path, fingerprint)
-        worker.load()
-        assert (plan in compiled(worker)) is there
-        compile_something(worker, CUBIN)
-        compile_something(worker, plan)
-        worker.save()
-    again = planning(tmp_path / "d", tmp_path, "0.5")
-    again.load()
-    assert {plan, CUBIN} < compiled(again).keys()
-
-
 def test_a_full_archive_drops_what_no_start_has_used_for_longest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
 ) -> None:
@@ -206,6 +186,18 @@ def test_a_full_archive_drops_what_no_start_has_used_for_longest(
     last = cache(tmp_path / "last", tmp_path)
     last.load()
     assert compiled(last).keys() == {"triton/0", "triton/3", "triton/new"}
+
+
+def test_what_is_too_large_for_an_archive_is_not_saved_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker_log: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("vllm_worker.startup.compile_cache._LARGEST_BYTES", 150)
+    worker = cache(tmp_path / "worker", tmp_path)
+    for number in range(2):
+        compile_something(worker, f"triton/{number}", bytes(100))
+    worker.save()
+    assert "cannot be saved to the volume: [Errno 27] more than" in worker_log.text
+    assert not worker.archive.exists()
 
 
 def test_a_save_in_the_background_is_there_in_the_end(tmp_path: Path) -> None:
