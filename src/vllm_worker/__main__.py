@@ -3,7 +3,9 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from vllm_worker.configuration import Configuration, load_configuration
@@ -17,9 +19,7 @@ from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
 def main() -> int:
     arguments = _arguments()
     if arguments.command == "gpu-check":
-        from vllm_worker.gpu_check.run import gpu_check
-
-        return gpu_check(os.environ, arguments.report, print, arguments.without_gpu)
+        return _check_gpus(arguments.report, arguments.without_gpu)
     if arguments.command == "seams":
         return _check_seams() if arguments.check else _show_seams()
     if arguments.list is not None:
@@ -49,6 +49,18 @@ def _weigh(size: float, as_json: bool) -> int:
     _say_notes(configuration)
     print(report(configuration, [size] if size else RUNPOD_SIZES, as_json))
     return 0
+
+
+def _check_gpus(report: Path, without_gpu: bool) -> int:
+    from vllm_worker.gpu_check.run import gpu_check
+
+    # So that what was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    try:
+        return gpu_check(os.environ, report, partial(print, flush=True), without_gpu)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def _show_seams() -> int:
@@ -90,7 +102,7 @@ def _arguments() -> argparse.Namespace:
     )
     check.add_argument(
         "--report", type=Path, default=Path("gpu-check"), metavar="FILE",
-        help="where the results go, with .md and .json behind it",
+        help="where the results go, with .md and .json behind it, and the logs",
     )  # fmt: skip
     check.add_argument(
         "--without-gpu", action="store_true", help="go on where there is none, to try the checks"

@@ -76,10 +76,6 @@ class JobError(WorkerError):
         message = self.message.encode("utf-8", "replace").decode()  # it may quote half a character
         return {"choices": [], "failure": self.as_object() | {"message": message}}
 
-    def as_event(self) -> str:
-        """A server-sent event that OpenAI's clients raise as an API error."""
-        return f"data: {json.dumps({'error': self.as_object()})}\n\n"
-
 
 class BadRequest(JobError):
     """The job's input is wrong; `param` names the field, as `outer.inner`."""

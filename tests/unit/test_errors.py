@@ -1,6 +1,7 @@
 import json
 
 from vllm_worker.errors import BadRequest, EngineDead, EngineFailure, VLLMError, nearest
+from vllm_worker.web.anthropic import error_event
 
 
 def test_an_error_is_rendered_with_openais_fields() -> None:
@@ -13,7 +14,7 @@ def test_an_error_is_rendered_with_openais_fields() -> None:
     }
     assert error.as_object() == expected
     assert json.loads(error.as_output()["error"]) == expected
-    event = error.as_event()
+    event = error_event("/v1/chat/completions", 400, error.as_object())
     assert event.endswith("\n\n")
     assert json.loads(event.removeprefix("data: ")) == {"error": expected}
 
@@ -21,7 +22,16 @@ def test_an_error_is_rendered_with_openais_fields() -> None:
 def test_half_a_surrogate_pair_leaves_the_worker_as_ascii() -> None:
     error = BadRequest("\ud800 is not a field", "\ud800")
     assert error.as_output()["error"].isascii()
-    assert error.as_event().isascii()
+    assert error_event("/v1/messages", 400, error.as_object()).isascii()
+
+
+def test_anthropics_clients_get_an_event_with_a_name() -> None:
+    event = error_event("/v1/messages", 503, EngineDead().as_object())
+    name, data = event.rstrip("\n").split("\n")
+    assert name == "event: error"
+    error = json.loads(data.removeprefix("data: "))
+    assert error["type"] == "error"
+    assert error["error"]["type"] == "overloaded_error"
 
 
 def test_the_status_says_what_a_client_can_do() -> None:

@@ -54,8 +54,8 @@ def find_problems(values: Values) -> list[str]:
     return lines + [line for conflict in _CONFLICTS if (line := conflict(values))]
 
 
-def find_misnamed(environ: Mapping[str, str]) -> Iterator[str]:
-    """A note for each variable that was probably meant as one of ours, which is not set.
+def find_misnamed(environ: Mapping[str, str], values: Values) -> Iterator[str]:
+    """A note for each variable that was probably meant as one of ours, which no source sets.
 
     That is one with a slip in one word, one in small letters, and the name of another server. It
     may be another program's: of names that only look alike, such as GH_TOKEN, nothing is said.
@@ -65,7 +65,7 @@ def find_misnamed(environ: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(environ.keys() - known - others):
         if near := next((candidate for candidate in known if _is_slip(name, candidate)), None):
             yield f"{name} has no effect: the worker has no such variable. Did you mean {near}?"
-        elif (meant := _meant(name)) and not environ.get(meant) and environ[name].strip():
+        elif (meant := _meant(name)) and meant not in values and environ[name].strip():
             yield f"{name} has no effect: the worker reads {meant}."
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, prod
 from pathlib import Path
 
 from vllm_worker.configuration.settings import Settings, is_true
@@ -80,8 +80,10 @@ def keep_a_slot_free(sources: Sources, gpus: int) -> list[str]:
     return notes
 
 
-def shared_memory_note(gpus: int, folder: Path = Path("/dev/shm")) -> list[str]:
+def shared_memory_note(sources: Sources, folder: Path = Path("/dev/shm")) -> list[str]:
     """A line where several GPUs have too little of it, which ends in a bus error or a wait."""
+    names = ("TENSOR_PARALLEL_SIZE", "PIPELINE_PARALLEL_SIZE", "DATA_PARALLEL_SIZE")
+    gpus = prod(int(sources.values[name].text) for name in names if name in sources.values)
     if gpus < 2 or not folder.exists():
         return []
     free = shutil.disk_usage(folder).free

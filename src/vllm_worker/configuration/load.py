@@ -133,7 +133,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     _clean(environ)
     gpus = count_gpus(environ)
     sources = read_sources(environ, gpus)
-    misnamed = list(find_misnamed(environ))
+    misnamed = list(find_misnamed(environ, sources.values))
     notes = migrate(sources, gpus) + _not_offered(environ) + misnamed + sources.notes
     secrets = _secrets(sources, environ)
     notes = [_without(secrets, line) for line in notes]
@@ -165,7 +165,7 @@ def _derived(
     notes = [
         *notes,
         *keep_a_slot_free(sources, gpus),
-        *shared_memory_note(gpus),
+        *shared_memory_note(sources),
         *volume_notes(settings, volume, model),
         *cache_note(settings, sources, model),
     ]

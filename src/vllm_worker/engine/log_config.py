@@ -27,19 +27,21 @@ _WEIGHTS_LOADED = "Loading weights took %.2f seconds"
 _FILE = "VLLM_LOGGING_CONFIG_PATH"
 
 _MILESTONES = (
-    "Starting to load model", "Loading weights took", "Model loading took", "torch.compile took",
-    "Graph capturing finished", "KV cache size",
+    "Starting to load model", "Loading model from scratch", "Loading weights took",
+    "Model loading took", "torch.compile took", "Graph capturing finished", "KV cache size: ",
 )  # fmt: skip
 """Of vLLM's information, what says how far a start is."""
 _ASKED_FOR = {
     "vllm.entrypoints.serve.utils.request_logger", "vllm.entrypoints.logger",
-    "vllm.v1.engine.async_llm", "vllm.v1.metrics.loggers",
+    "vllm.v1.engine.async_llm", "vllm.v1.metrics.loggers", "vllm.forward_context",
+    "vllm.v1.worker.startup_plan",
 }  # fmt: skip
-"""Loggers that are silent unless ENABLE_LOG_REQUESTS=1 or DISABLE_LOG_STATS=0 is set."""
+"""Loggers that are silent unless something was set: ENABLE_LOG_REQUESTS=1, DISABLE_LOG_STATS=0,
+VLLM_LOG_BATCHSIZE_INTERVAL, VLLM_ENABLE_STARTUP_PLAN."""
 _NO_ACTION_NEEDED = {
     "Enforce eager set": "ENFORCE_EAGER=1 asks for it",
     "Inductor compilation was disabled": "the same",
-    "Default vLLM sampling parameters have been overridden": "GENERATION_CONFIG=auto asks for it",
+    "Default vLLM sampling parameters have been overridden": "the model's own are meant",
     "Triton is not installed": "the CPU build has none",
     "Model Runner V2 requires Triton": "the same",
     "Reset SSM cache type": "a default of models that most are not, and it fits",

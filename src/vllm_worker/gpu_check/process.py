@@ -78,9 +78,7 @@ class Served:
 @contextmanager
 def worker(environment: Mapping[str, str], log: Path) -> Iterator[tuple[Served, httpx.Client]]:
     """A worker with a local endpoint, ready for jobs, and a client of that endpoint."""
-    local = {"WORKER_MODE": "local", "HOST": "127.0.0.1", "PORT": "0"}
-    local |= {"API_KEY": "", "API_KEYS_FILE": ""}
-    served = Served(["handler.py"], {**environment, **local}, log)
+    served = Served(["handler.py"], environment, log)
     try:
         url = served.wait_for(r"serving on (\S+)")[1]
         served.wait_for("ready for jobs")

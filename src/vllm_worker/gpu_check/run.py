@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration.settings import DEMO_MODEL
 from vllm_worker.gpu_check import checks
 from vllm_worker.gpu_check.machine import describe, gpus
 from vllm_worker.gpu_check.process import CheckFailed, Served, vllm_server, worker
@@ -26,28 +27,35 @@ _JOBS: dict[str, checks.Check] = {
     "soak": checks.soak,
     "memory": checks.memory,
 }
-_ONE_GPU = {"TENSOR_PARALLEL_SIZE": "1"}
-_TWO_GPUS = {"TENSOR_PARALLEL_SIZE": "2", "CUDA_VISIBLE_DEVICES": "0,1"}
+_OFF_RUNPOD = {"WORKER_MODE": "local", "HOST": "127.0.0.1", "PORT": "0"}
+_LOCAL = _OFF_RUNPOD | {"API_KEY": "", "API_KEYS_FILE": ""}
+_HUB = "huggingface-cache/hub"
 NO_GPU = "There is no NVIDIA GPU here, or no driver: nvidia-smi names none. Nothing was checked."
+NO_HANDLER = "There is no handler.py here: run this in the repository, or in /worker of the image."
 
 
 def gpu_check(
     environ: Mapping[str, str], report: Path, say: Callable[[str], None], without_gpu: bool = False
 ) -> int:
-    """Do all checks on MODEL_NAME, or the embedded model; returns the exit code.
+    """Do all checks on the configured model, or the embedded one; returns the exit code.
 
-    Writes `report` with .md and .json. `without_gpu` goes on where there is none, to try the
-    checks themselves.
+    Writes `report` with .md and .json, and the logs beside it. `without_gpu` goes on where there is
+    none, to try the checks themselves. Raises ConfigurationError.
     """
     machine = describe()
     if not machine["gpus"] and not without_gpu:
         say(NO_GPU)
         return 1
+    if not Path("handler.py").exists():
+        say(NO_HANDLER)
+        return 1
+    logs = Path(f"{report}-logs")
+    logs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
-        checking = GPUCheck(environ, Path(folder), say)
+        checking = GPUCheck(environ, Path(folder), logs, say)
         checking.run()
     for suffix, write in ((".md", as_markdown), (".json", as_json)):
-        path = report.with_suffix(suffix)
+        path = Path(f"{report}{suffix}")
         path.write_text(write(machine, checking.model, checking.results))
         say(f"wrote {path}")
     return int(any(result.verdict == "failed" for result in checking.results))
@@ -57,17 +65,21 @@ class GPUCheck:
     """The checks of one model, with their results so far."""
 
     def __init__(
-        self, environ: Mapping[str, str], folder: Path, say: Callable[[str], None]
+        self, environ: Mapping[str, str], folder: Path, logs: Path, say: Callable[[str], None]
     ) -> None:
-        own = {"BASE_PATH": str(folder / "volume"), "XDG_CACHE_HOME": str(folder / "cache")}
-        # What was downloaded before is not downloaded again.
-        hub = str(Path.home() / ".cache/huggingface")
-        defaults = {"MODEL_NAME": "demo", "HF_HOME": hub, "MAX_NUM_SEQS": "256"}
-        if not environ.get("MODEL_NAME"):
-            defaults |= _ONE_GPU
-        self._environment = {**defaults, **environ, **own}
-        self.model = self._environment["MODEL_NAME"]
+        given = {name: text for name, text in environ.items() if text} | _LOCAL
+        settings = load_configuration(given).settings
+        self.model = settings.model_name
+        # What is there already is not downloaded again.
+        if (hub := Path(settings.base_path) / _HUB).is_dir():
+            given.setdefault("HF_HUB_CACHE", str(hub))
+        given.setdefault("HF_HOME", str(Path.home() / ".cache/huggingface"))
+        given.setdefault("MAX_NUM_SEQS", "256")
+        if self.model == DEMO_MODEL:
+            given.setdefault("TENSOR_PARALLEL_SIZE", "1")
+        self._environment = given | {"BASE_PATH": str(folder / "volume")}
         self._folder = folder
+        self._logs = logs
         self._say = say
         self._ours = 0.0
         self.results: list[Result] = []
@@ -79,21 +91,32 @@ class GPUCheck:
             "start, nothing cached", {},
             {**_JOBS, "throughput": self._throughput, "SIGTERM": checks.sigterm},
         )  # fmt: skip
-        self._with_worker("start, with caches", {}, {"killed core": checks.killed_core})
-        if len(gpus()) > 1:
-            self._with_worker("start on two GPUs", _TWO_GPUS, _JOBS)
+        self._with_worker("start, caches from the volume", {}, {"killed core": checks.killed_core})
+        if len(pair := self._visible()[:2]) == 2:
+            two = {"CUDA_VISIBLE_DEVICES": ",".join(pair), "TENSOR_PARALLEL_SIZE": "2"}
+            self._with_worker("start on two GPUs", two, _JOBS)
         else:
-            self._note("start on two GPUs", "skipped", "there is one")
+            self._note("start on two GPUs", "skipped", "there are not two")
         self._check("throughput of vllm serve", self._of_vllm)
+
+    def _visible(self) -> list[str]:
+        chosen = self._environment.get("CUDA_VISIBLE_DEVICES")
+        return chosen.split(",") if chosen else [str(number) for number in range(len(gpus()))]
 
     def _with_worker(
         self, name: str, more: Mapping[str, str], asked: Mapping[str, checks.Check]
     ) -> None:
-        """A start, which is a check of its own, and then those of the running worker."""
+        """A start, which is a check of its own, and then those of the running worker. It has files
+        of its own, as in a new container.
+        """
         started = time.monotonic()
-        log = self._folder / f"{name.replace(' ', '-').replace(',', '')}.log"
+        slug = name.replace(" ", "-").replace(",", "")
+        own = {"XDG_CACHE_HOME": str(self._folder / slug)}
         try:
-            with worker({**self._environment, **more}, log) as (served, asking):
+            with worker(
+                {**self._environment, **own, **more}, self._logs / f"{slug}.log"
+            ) as running:
+                served, asking = running
                 parts = re.findall(r"ready for jobs, (.*)", served.log)[0]
                 self._note(name, "passed", parts, time.monotonic() - started)
                 for check_name, check in asked.items():
@@ -112,7 +135,7 @@ class GPUCheck:
         words = [word for _, option in configuration.options() for word in option]
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        with vllm_server(words, environment, port, self._folder / "vllm-serve.log") as asking:
+        with vllm_server(words, environment, port, self._logs / "vllm-serve.log") as asking:
             theirs = checks.tokens_per_s(asking)
         return (
             f"{theirs:,.0f} tokens per second, of which this worker has {self._ours / theirs:.2f} ×"

@@ -5,7 +5,7 @@ import json
 from starlette.responses import Response
 
 from vllm_worker.errors import JobError, MethodNotAllowed
-from vllm_worker.web.anthropic import error_body, is_anthropics
+from vllm_worker.web import anthropic
 from vllm_worker.web.keys import WITHOUT_KEY
 
 
@@ -68,16 +68,11 @@ def error_response(error: JobError, path: str) -> Response:
         headers["www-authenticate"] = "Bearer"
     if error.code in (401, 408) or isinstance(error, UpgradeRefused):
         headers["connection"] = "close"  # nobody waits for the rest of the body
-    content = json.dumps(_content(error, path))  # in ASCII: it may quote half a character
+    body = anthropic.error_body(path, error.code, error.as_object())
+    content = json.dumps(body)  # in ASCII: it may quote half a character
     return Response(content, error.code, headers, "application/json")
 
 
 def error_event(error: JobError, path: str) -> bytes:
     """The event that ends a stream."""
-    if is_anthropics(path):
-        return f"event: error\ndata: {json.dumps(_content(error, path))}\n\n".encode()
-    return error.as_event().encode()
-
-
-def _content(error: JobError, path: str) -> dict[str, object]:
-    return error_body(path, error.code, error.as_object())
+    return anthropic.error_event(path, error.code, error.as_object()).encode()

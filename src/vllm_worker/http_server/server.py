@@ -126,7 +126,11 @@ async def _serve(
             raise StartFailure(f"the worker could not start: {reason}") from error
         timeline.end("warm-up")
         timeline.log()
-        logger.info("%s", worker.summary(url_of(worker.settings.address[0], listeners[0])))
+        host, _ = worker.settings.address
+        url = (
+            "" if host in ("0.0.0.0", "::") else url_of(host, listeners[0])
+        )  # which nobody can ask
+        logger.info("%s", worker.summary(url))
         await _until_over(worker, serving)
     finally:
         server.should_exit = True

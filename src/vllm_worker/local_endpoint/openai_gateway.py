@@ -17,7 +17,7 @@ from vllm_worker.jobs.headers import HEADERS
 from vllm_worker.local_endpoint.errors import HTTP_SERVER_ERROR, openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status
-from vllm_worker.web.anthropic import error_body, is_anthropics
+from vllm_worker.web.anthropic import error_body, error_event
 from vllm_worker.web.requests import (
     RequestError,
     json_response,
@@ -124,8 +124,7 @@ class _Reply:
             await job.wait_for_update()
         # A failure that the worker reports is already in its last chunk.
         if job.status in (Status.CANCELLED, Status.TIMED_OUT):
-            name = "event: error\n" if is_anthropics(self.path) else ""
-            await _send_text(send, f"{name}data: {json.dumps(self._failure()[1])}\n\n")
+            await _send_text(send, error_event(self.path, *_failure(self.job)))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _whole(self) -> Response:

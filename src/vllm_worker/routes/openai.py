@@ -25,6 +25,7 @@ from vllm_worker.routes.openai_request import Prepared, prepare, with_best
 from vllm_worker.streaming.chunker import in_chunks
 from vllm_worker.streaming.flow_control import FlowControl
 from vllm_worker.streaming.sse import Event, count_tokens, whole_events
+from vllm_worker.web.anthropic import error_event
 
 MODEL = "/v1/models/{model}"
 _MODELS = "/v1/models"
@@ -50,7 +51,8 @@ async def answer(
     response = await engine.call(prepared.request, context)
     try:
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            async for chunk in in_chunks(_events(response, flow), settings.schedule, flow):
+            events = _events(response, flow, job.path)
+            async for chunk in in_chunks(events, settings.schedule, flow):
                 yield _raw(chunk) if settings.raw_openai_output else _parsed(chunk)
         else:
             yield await whole_answer(job, prepared, response)
@@ -109,7 +111,7 @@ def check_framework(job: OpenAIJob, response: Response) -> None:
         raise MethodNotAllowed(job.route, job.method, response.headers.get("allow", ""), hint)
 
 
-async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event]:
+async def _events(response: Response, flow: FlowControl, path: str) -> AsyncGenerator[Event]:
     """The events of the stream. Raises the error that an event carries after the stream's end."""
     failure: JobError | None = None
     counted = 0
@@ -128,7 +130,7 @@ async def _events(response: Response, flow: FlowControl) -> AsyncGenerator[Event
         else:
             failure = EngineFailure("The engine failed in the middle of this stream.")
             failure.__cause__ = error.__cause__ or error
-        yield Event(failure.as_event())
+        yield Event(error_event(path, failure.code, failure.as_object()))
     finally:
         await response.aclose()
     if failure:

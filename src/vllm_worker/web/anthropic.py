@@ -1,5 +1,6 @@
 """Errors as Anthropic's clients read them, on Anthropic's routes."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,12 @@ _TYPES = {
 def is_anthropics(path: str) -> bool:
     """Whether Anthropic's clients ask there."""
     return path.startswith(_ROUTES)
+
+
+def error_event(path: str, status: int, error: Mapping[str, Any]) -> str:
+    """The server-sent event that ends a stream. Anthropic's clients read events with a name."""
+    name = "event: error\n" if is_anthropics(path) else ""
+    return f"{name}data: {json.dumps(error_body(path, status, error))}\n\n"
 
 
 def error_body(path: str, status: int, error: Mapping[str, Any]) -> dict[str, Any]:

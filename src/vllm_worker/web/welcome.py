@@ -30,5 +30,6 @@ def welcome(request: Request, places: Mapping[str, str]) -> Response:
 
 
 def origin_of(request: Request) -> str:
-    """`http://host:port`, as the client has it."""
-    return f"{request.url.scheme}://{request.url.netloc}"
+    """`http://host:port`, as the client has it, also behind a proxy that speaks HTTPS."""
+    secure = request.headers.get("x-forwarded-proto", "").lower() == "https"
+    return f"{'https' if secure else request.url.scheme}://{request.url.netloc}"

@@ -11,6 +11,7 @@ from vllm_worker.configuration import Configuration, load_configuration
 from vllm_worker.configuration import sources as sources_module
 from vllm_worker.configuration.catalogue import catalogue, options, words
 from vllm_worker.configuration.derived import count_gpus, shared_memory_note
+from vllm_worker.configuration.sources import Sources
 
 
 def command_line(configuration: Configuration) -> list[str]:
@@ -294,13 +295,16 @@ def test_gpus_are_counted_without_cuda(tmp_path: Path) -> None:
 
 
 def test_too_little_shared_memory_for_several_gpus_is_said(tmp_path: Path) -> None:
+    two, one = Sources(), Sources()
+    two.add({"TENSOR_PARALLEL_SIZE": 2}, "visible GPUs")
+    one.add({"TENSOR_PARALLEL_SIZE": 1}, "environment")
     with small(tmp_path, "64m"):
-        (note,) = shared_memory_note(2, tmp_path)
-        assert shared_memory_note(1, tmp_path) == []
+        (note,) = shared_memory_note(two, tmp_path)
+        assert shared_memory_note(one, tmp_path) == shared_memory_note(Sources(), tmp_path) == []
     assert note.startswith("/dev/shm has 64 MiB left")
     assert "--shm-size" in note
     with small(tmp_path, "2g"):
-        assert shared_memory_note(2, tmp_path) == []
+        assert shared_memory_note(two, tmp_path) == []
 
 
 def test_a_token_goes_to_the_environment_and_to_no_argument() -> None:

@@ -198,7 +198,7 @@ def test_what_is_called_otherwise_elsewhere_has_a_note(name: str, meant: str | N
 def test_no_variable_of_vllm_itself_is_taken_for_one_of_an_option() -> None:
     names = re.findall(r'^    "(VLLM_\w+)":', (vllm_folder() / "envs.py").read_text(), re.M)
     assert len(names) > 100
-    assert list(find_misnamed(dict.fromkeys(names, "1"))) == []
+    assert list(find_misnamed(dict.fromkeys(names, "1"), {})) == []
 
 
 def test_a_start_that_fails_names_what_was_probably_meant() -> None:

@@ -1,4 +1,4 @@
-"""What of a schema the engine would ignore, asked of the backends themselves."""
+"""Keywords that the engine would ignore, and where they are found."""
 
 import json
 from types import SimpleNamespace
@@ -8,24 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.schema_table import (
-    FOLLOWED,
-    IGNORED,
-    Case,
-    accepted_by_xgrammar,
-    cases,
-    refusal,
-    verdict,
-)
 from vllm_worker.decoding.unenforced import unenforced
 
-ONE_OF_TWO = "oneOf overlap"
-"""oneOf counts as anyOf: whether two of its branches overlap is not to be seen from the schema."""
-TOO_CAREFUL = {
-    "minContains", "propertyNames+properties", "patternProperties+properties",
-    "unevaluated over anyOf", "format+pattern 2", "pattern in ref",
-}  # fmt: skip
-"""Refused although this output is held: in other schemas with the same keywords one is not."""
 KEYWORDS = [
     "type", "properties", "required", "items", "enum", "const", "anyOf", "oneOf", "allOf", "$ref",
     "not", "if", "pattern", "format", "minLength", "multipleOf", "propertyNames", "prefixItems",
@@ -35,20 +19,6 @@ KEYWORDS = [
 
 def of(schema: Any, tag: Any = None) -> str | None:
     return unenforced(SimpleNamespace(json=schema, structural_tag=tag))
-
-
-def test_there_are_many_cases() -> None:
-    assert len(cases()) > 150
-    assert len({case.name for case in cases()}) == len(cases())
-
-
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_nothing_is_ignored_in_silence_and_nothing_refused_without_need(case: Case) -> None:
-    found = verdict(case, accepted_by_xgrammar)
-    if found == IGNORED:
-        assert refusal(case) or case.name == ONE_OF_TWO
-    if found == FOLLOWED:
-        assert not refusal(case) or case.name in TOO_CAREFUL
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ async def test_an_error_event_reaches_the_client_and_then_fails_the_job() -> Non
 async def test_a_stream_that_breaks_off_ends_with_an_error_event() -> None:
     outputs, failure = await outputs_and_error(openai(sse(TOKENS[0], then=RuntimeError("x"))))
     assert isinstance(failure, EngineFailure)
-    assert outputs == [TOKENS[0], failure.as_event()]
+    assert outputs == [TOKENS[0], event({"error": failure.as_object()})]
     assert "RuntimeError" not in failure.message
 
 
