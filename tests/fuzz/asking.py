@@ -14,6 +14,8 @@ BOUND_S = 60
 """In which every job must have ended."""
 _ERROR_FIELDS = {"message", "type", "param", "code"}
 _NOT_IMPLEMENTED, _GONE = 501, 503
+_ANTHROPICS = {"api_error": 500, "overloaded_error": _GONE}
+"""Types of errors in Anthropic's form that are no fault of the client."""
 _LEAK = re.compile(rf'Traceback|File "|site-packages|lib/python|{re.escape(str(ROOT))}')
 """What no message to a client may have in it."""
 
@@ -122,15 +124,25 @@ def judge(response: httpx.Response) -> int:
     """The status of an answer over HTTP, or of the error in its stream. Raises Wrong."""
     status, text = response.status_code, response.text
     if status != 200:
-        error = _strict(text)["error"]
-        return _refused(status, error) if isinstance(error, str) else _code(error)
+        body = _strict(text)
+        if isinstance(body["error"], str):
+            return _refused(status, body["error"])
+        return _code(_of_openai(body, status))
     kind = response.headers.get("content-type", "")
     if kind.startswith("application/json"):
         _strict(text)
     for line in text.splitlines() if kind.startswith("text/event-stream") else ():
-        if line.startswith('data: {"error"'):
-            return _code(_strict(line.removeprefix("data: "))["error"])
+        if line.startswith(('data: {"error"', 'data: {"type": "error"')):
+            body = _strict(line.removeprefix("data: "))
+            return _code(_of_openai(body, _ANTHROPICS.get(body["error"]["type"], 400)))
     return 200
+
+
+def _of_openai(body: Any, status: int) -> Any:
+    """The error in a body; one in Anthropic's form with the fields that it lacks."""
+    if body.get("type") != "error":
+        return body["error"]
+    return {**body["error"], "param": None, "code": status}
 
 
 def shown(job_input: Any) -> str:
