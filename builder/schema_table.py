@@ -3,7 +3,9 @@ asked about an output that follows it and one that does not.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,7 +75,8 @@ def accepted_by_xgrammar(schema: dict[str, Any], output: Any) -> bool:
     import xgrammar
 
     try:
-        compiled = _xgrammar_compiler().compile_json_schema(json.dumps(schema))
+        with _standard_error_closed():  # its warnings of what it ignores are what is asked here
+            compiled = _xgrammar_compiler().compile_json_schema(json.dumps(schema))
     except RuntimeError as error:
         raise ValueError(str(error)) from None
     matcher = xgrammar.GrammarMatcher(compiled, terminate_without_stop_token=True)
@@ -91,6 +94,19 @@ def accepted_by_guidance(schema: dict[str, Any], output: Any) -> bool:
     matcher = LLMatcher(tokenizer, grammar, log_level=0)
     tokens = tokenizer.tokenize_str(json.dumps(output))
     return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """The descriptor itself, to which compiled code writes."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 @cache
