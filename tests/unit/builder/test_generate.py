@@ -9,7 +9,7 @@ import pytest
 from benchmarks import cold_start_report, report
 from builder import doc_parts, generate
 
-NEED_VLLM = {"src/vllm_worker/configuration/options.json"}
+NEED_VLLM = {"src/vllm_worker/configuration/options.json", "docs/structured-outputs.md"}
 
 
 @pytest.mark.parametrize("path", sorted(generate.FILES.keys() - NEED_VLLM))
