@@ -49,7 +49,7 @@ class Limits:
             return f"has {size:,} bytes, more than {self.size:,} (STRUCTURED_OUTPUT_MAX_BYTES)"
         if _depth(spec, self.depth) > self.depth:
             return f"is nested too deeply: objects and arrays in it may nest {self.depth} levels"
-        schemas = list(_objects(spec))
+        schemas = list(objects_in(spec))
         if far := next((ref for schema in schemas if (ref := _reference(schema))), None):
             inside = "only references within the schema, such as #/$defs/x, are supported"
             return f"refers to {far[:80]!r}; {inside}"
@@ -104,11 +104,11 @@ def grammar_repeats(grammar: str) -> int:
     return max(repeats(symbols), longest * _UNBOUNDED)
 
 
-def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+def objects_in(schema: Any) -> Iterator[dict[str, Any]]:
     """All objects in a JSON schema or a structural tag, which may be JSON texts."""
     if isinstance(schema, str):
         with suppress(ValueError, RecursionError):  # vLLM says what is wrong with it
-            yield from _objects(json.loads(schema))
+            yield from objects_in(json.loads(schema))
         return
     rest = [schema]
     while rest:

@@ -1,7 +1,7 @@
 """What of a JSON schema the engine would take in silence and not hold an output to.
 
 The rules are those of xgrammar, which vLLM uses unless it is told otherwise, found by asking it:
-builder/schema_cases.py has a schema, an output that follows it and one that does not for each of
+builder/schema_cases.json has a schema, an output that follows it and one that does not for each of
 them. Other backends refuse by themselves what they cannot follow.
 """
 
@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
+
+from vllm_worker.decoding.structured_output_limits import objects_in
 
 Schema = dict[str, Any]
 
@@ -63,9 +65,8 @@ def _schemas(constraint: Any) -> Iterator[Any]:
     """The JSON schemas in it: its own, or those in a structural tag."""
     if constraint.json:
         yield _parsed(constraint.json)
-    if constraint.structural_tag:
-        for name in ("json_schema", "schema"):
-            yield from _values(_parsed(constraint.structural_tag), name)
+    for part in objects_in(constraint.structural_tag):
+        yield from (part[name] for name in ("json_schema", "schema") if name in part)
 
 
 def _parsed(spec: Any) -> Any:
@@ -73,18 +74,6 @@ def _parsed(spec: Any) -> Any:
         with suppress(ValueError, RecursionError):  # vLLM says what is wrong with it
             return json.loads(spec)
     return spec
-
-
-def _values(tag: Any, name: str) -> Iterator[Any]:
-    rest = [tag]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, list):
-            rest += value
-        elif isinstance(value, dict):
-            rest += value.values()
-            if isinstance(value.get(name), dict):
-                yield value[name]
 
 
 def _subschemas(schema: Any) -> Iterator[tuple[str, Schema]]:

@@ -42,13 +42,16 @@ class Served:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def end_of_log(self) -> str:
+        """Its last lines, as the end of a sentence."""
+        return "which ends with\n" + "\n".join(self.log.splitlines()[-8:])
+
     def wait_for(self, pattern: str, timeout_s: float = START_S) -> re.Match[str]:
         """The first match in the log. Raises CheckFailed with the last lines without one."""
         deadline = time.monotonic() + timeout_s
         while not (match := re.search(pattern, self.log)):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                last = "\n".join(self.log.splitlines()[-8:])
-                raise CheckFailed(f"{pattern!r} is not in its log, which ends with\n{last}")
+                raise CheckFailed(f"{pattern!r} is not in its log, {self.end_of_log()}")
             time.sleep(_PAUSE_S)
         return match
 
@@ -118,5 +121,4 @@ def _wait_for_health(served: Served, asking: httpx.Client) -> None:
             if asking.get("/health").status_code == 200:
                 return
         time.sleep(_PAUSE_S)
-    last = "\n".join(served.log.splitlines()[-8:])
-    raise CheckFailed(f"vllm serve did not start; its log ends with\n{last}")
+    raise CheckFailed(f"vllm serve did not start: see its log, {served.end_of_log()}")

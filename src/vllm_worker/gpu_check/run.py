@@ -27,8 +27,9 @@ _JOBS: dict[str, checks.Check] = {
     "soak": checks.soak,
     "memory": checks.memory,
 }
-_OFF_RUNPOD = {"WORKER_MODE": "local", "HOST": "127.0.0.1", "PORT": "0"}
-_LOCAL = _OFF_RUNPOD | {"API_KEY": "", "API_KEYS_FILE": ""}
+_LOCAL = {
+    "WORKER_MODE": "local", "HOST": "127.0.0.1", "PORT": "0", "API_KEY": "", "API_KEYS_FILE": "",
+}  # fmt: skip
 _HUB = "huggingface-cache/hub"
 NO_GPU = "There is no NVIDIA GPU here, or no driver: nvidia-smi names none. Nothing was checked."
 NO_HANDLER = "There is no handler.py here: run this in the repository, or in /worker of the image."

@@ -127,9 +127,8 @@ async def _serve(
         timeline.end("warm-up")
         timeline.log()
         host, _ = worker.settings.address
-        url = (
-            "" if host in ("0.0.0.0", "::") else url_of(host, listeners[0])
-        )  # which nobody can ask
+        everywhere = host in ("0.0.0.0", "::")  # which is no address to ask
+        url = "" if everywhere else url_of(host, listeners[0])
         logger.info("%s", worker.summary(url))
         await _until_over(worker, serving)
     finally:
