@@ -21,7 +21,7 @@ from typing import Any
 
 from builder import remote_wheel, set_up
 
-ENVIRONMENTS = Path(os.environ.get("VLLM_ENVS") or set_up.ROOT)
+ENVIRONMENTS = Path(os.environ.get("TEST_ENVIRONMENTS") or set_up.ROOT)
 RECIPE = 1
 """To be raised when environments that are there must be made anew."""
 CPU = ("--override", "overrides.txt", "--override", "overrides-cpu.txt")

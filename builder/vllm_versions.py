@@ -6,7 +6,7 @@
     python3 -m builder.vllm_versions all --only-lock
 
 `make test-vllm VLLM=0.31.0` does the same. The environments are kept, as .venv-vllm-VERSION in the
-repository or in the folder that VLLM_ENVS names. What came out is merged into
+repository or in the folder that TEST_ENVIRONMENTS names. What came out is merged into
 benchmarks/results/vllm-versions.json, of which builder.version_table makes a table.
 """
 
