@@ -6,7 +6,7 @@ VLLM ?= all
 
 .DEFAULT_GOAL := help
 
-.PHONY: help gpu-check serve test test-fast test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock clean set-up
+.PHONY: help gpu-check serve test test-fast test-clients test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock lock-clients clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
 	$(BIN)/pytest -n 2 --timeout 60 tests/unit
@@ -41,6 +41,9 @@ soak-http: set-up        ## the same as HTTP requests, a fifth of whose clients 
 test-volume: set-up      ## workers that compile and share a volume (minutes; not in make test)
 	$(BIN)/pytest -m slow tests/system/test_volume.py
 
+test-clients: set-up     ## eleven other clients by their quick starts, each in an environment of its own
+	$(BIN)/pytest -m slow tests/clients
+
 test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
 	$(BIN)/python -m tests.image
 
@@ -70,8 +73,11 @@ lock:                    ## resolve the pinned requirements anew
 	$(PYTHON) builder/set_up.py --lock
 	$(PYTHON) -m builder.vllm_versions all --only-lock
 
+lock-clients: set-up     ## resolve those of the clients in tests/clients anew
+	$(BIN)/python -m tests.clients.environments
+
 clean:                   ## remove what set-up and tools made
-	rm -rf .venv .venv-vllm-* .vllm-wheels .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm-* .vllm-wheels .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up:
