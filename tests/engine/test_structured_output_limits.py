@@ -25,6 +25,13 @@ def deep(levels: int) -> dict[str, Any]:
     return schema
 
 
+def arrays(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
 @pytest.mark.parametrize("form", [NATIVE, CHAT, COMPLETIONS])
 @pytest.mark.parametrize(
     ("constraint", "says"),
@@ -82,6 +89,35 @@ async def test_it_is_refused_wherever_it_comes_from(engine: VLLMEngine, job: Any
         await run(engine, job)
     assert refused.value.error["code"] == 400
     assert "STRUCTURED_OUTPUT_MAX_REPEATS" in refused.value.error["message"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"x": {"type": "array", "minItems": 10**9}}},
+        {"type": "object", "properties": {"x": arrays(80)}},
+        {"type": "object", "properties": {"x": {"not": {}}}},
+        {"type": "object", "properties": {"x": {"type": "string", "pattern": "^a\\b.c$"}}},
+        {"type": "object", "properties": {"x": {"$ref": "#/$defs/nowhere"}}},
+        {"type": "object", "properties": {"x": False}},
+    ],
+    ids=["repeats", "depth", "ignored", "pattern", "reference", "false"],
+)
+async def test_a_tool_that_is_not_said_to_be_strict_may_have_any_schema(
+    engine: VLLMEngine, schema: Any
+) -> None:
+    """Arguments of a demanded call follow it where they can."""
+    function = {"name": "f", "parameters": schema}
+    body = {
+        "model": "demo", "messages": MESSAGES, "tool_choice": "required", "max_tokens": 20,
+        "tools": [{"type": "function", "function": function}],
+    }  # fmt: skip
+    (answer,) = await run(engine, {"openai_route": CHAT, "openai_input": body})
+    assert answer["usage"]["completion_tokens"] > 0
+    body["tools"] = [{"type": "function", "function": function | {"strict": True}}]
+    with pytest.raises(Refused) as refused:
+        await run(engine, {"openai_route": CHAT, "openai_input": body})
+    assert refused.value.error["code"] == 400
 
 
 async def test_other_jobs_go_on_while_the_largest_that_is_taken_is_compiled(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anthropic
 import openai
 import pytest
 import runpod
@@ -61,6 +62,16 @@ def requests_held(worker: WorkerProcess, inspect_socket: Path) -> Callable[[], t
 def client(worker: WorkerProcess, endpoint: process.EndpointProcess) -> openai.OpenAI:
     base_url = f"{endpoint.url}/v2/local/openai/v1"
     return openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
+
+
+@pytest.fixture
+def claude(
+    client: openai.OpenAI, endpoint: process.EndpointProcess
+) -> Iterator[anthropic.Anthropic]:
+    """Anthropic's client; it adds /v1/messages itself."""
+    url = f"{endpoint.url}/v2/local/openai"
+    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as claude:
+        yield claude
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Responses and Messages, through the packages openai and anthropic, and the smaller routes."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import openai
@@ -8,7 +8,6 @@ import pytest
 import runpod
 
 from tests.support.waiting import eventually
-from vllm_worker.local_endpoint.process import EndpointProcess
 
 QUESTION = "What is vLLM?"
 GREEDY = {"temperature": 0}
@@ -21,14 +20,6 @@ TOOL = {
         "required": ["city"],
     },
 }
-
-
-@pytest.fixture
-def claude(client: openai.OpenAI, endpoint: EndpointProcess) -> Iterator[anthropic.Anthropic]:
-    """Anthropic's client; it adds /v1/messages itself."""
-    url = f"{endpoint.url}/v2/local/openai"
-    with anthropic.Anthropic(base_url=url, api_key="none", max_retries=0) as claude:
-        yield claude
 
 
 # Responses
@@ -135,6 +126,26 @@ def test_a_message_can_use_a_tool(claude: anthropic.Anthropic) -> None:
     ]
     answer = claude.messages.create(**call, messages=turns)
     assert "19" in answer.content[-1].text
+
+
+def test_a_thread_is_refused_in_words_that_anthropics_clients_know(
+    claude: anthropic.Anthropic,
+) -> None:
+    """Their tool runner sends the whole conversation then, instead of what is new in it."""
+    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    thread = {"type": "continue", "previous_message_id": "msg_1"}
+    with pytest.raises(anthropic.BadRequestError, match="thread is not supported") as refused:
+        claude.messages.create(
+            model="demo", max_tokens=5, messages=messages, extra_body={"thread": thread}
+        )
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert refused.value.body["error"]["details"] == details
+
+
+def test_a_conversation_that_openai_would_keep_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="Send all messages") as refused:
+        client.responses.create(model="demo", input=QUESTION, conversation="conv_1")
+    assert refused.value.body["param"] == "conversation"
 
 
 def test_errors_of_messages(claude: anthropic.Anthropic) -> None:

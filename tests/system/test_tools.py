@@ -4,11 +4,17 @@ import copy
 import json
 from typing import Any, Literal
 
+import anthropic
 import openai
 import pytest
 from pydantic import BaseModel
 
 from tests.support.tool_calls import CHAT, QUESTION, WEATHER, the_call
+
+
+class Verdict(BaseModel):
+    colour: Literal["red", "green", "blue"]
+    sure: bool
 
 
 def test_the_model_calls_a_tool_and_uses_its_result(client: openai.OpenAI) -> None:
@@ -46,13 +52,35 @@ def test_a_streamed_call_comes_in_deltas_that_make_the_same_call(client: openai.
     "choice", ["required", {"type": "function", "function": {"name": "get_weather"}}]
 )
 def test_a_call_can_be_demanded(client: openai.OpenAI, choice: Any) -> None:
-    # Asked for no city, this model would not stop making one up: hence the list.
+    # Without a word of `strict`. Asked for no city, this model would not stop making one up: hence
+    # the list.
     tool: dict[str, Any] = copy.deepcopy(WEATHER)
     tool["function"]["parameters"]["properties"]["city"] = {"enum": ["Paris", "Rome"]}
-    tool["function"]["strict"] = True
     asked = {"tools": [tool], "messages": [{"role": "user", "content": "Hello!"}]}
     answer = client.chat.completions.create(**CHAT | asked, tool_choice=choice)
     assert the_call(answer.choices[0].message)["city"] in ("Paris", "Rome")
+
+
+def test_the_arguments_of_a_demanded_call_follow_a_schema_that_the_model_has_not_seen(
+    client: openai.OpenAI, claude: anthropic.Anthropic
+) -> None:
+    schema = Verdict.model_json_schema()
+    asked: Any = [{"role": "user", "content": "Which colour is the sky?"}]
+    function = {"name": "verdict", "parameters": schema, "strict": False}
+    chat = {"model": "demo", "messages": asked, "temperature": 0, "tool_choice": "required"}
+    tools: Any = [{"type": "function", "function": function}]
+    (call,) = client.chat.completions.create(**chat, tools=tools).choices[0].message.tool_calls
+    Verdict.model_validate_json(call.function.arguments)
+    response = client.responses.create(
+        model="demo", input=asked, temperature=0, tools=[{"type": "function"} | function],
+        tool_choice={"type": "function", "name": "verdict"},
+    )  # fmt: skip
+    Verdict.model_validate_json(response.output[0].arguments)
+    message = claude.messages.create(
+        model="demo", max_tokens=100, messages=asked, extra_body={"temperature": 0},
+        tools=[{"name": "verdict", "input_schema": schema}], tool_choice={"type": "any"},
+    )  # fmt: skip
+    Verdict.model_validate(message.content[0].input)
 
 
 def test_a_call_can_be_ruled_out(client: openai.OpenAI) -> None:
@@ -66,11 +94,6 @@ def test_a_chat_that_needs_no_tool(client: openai.OpenAI) -> None:
     (choice,) = client.chat.completions.create(**chat).choices
     assert choice.finish_reason == "stop"
     assert "RunPod" in choice.message.content
-
-
-class Verdict(BaseModel):
-    colour: Literal["red", "green", "blue"]
-    sure: bool
 
 
 def test_parse_gives_an_object_of_the_class(client: openai.OpenAI) -> None:

@@ -15,6 +15,8 @@ from vllm_worker.decoding.structured_output_limits import objects_in
 
 Schema = dict[str, Any]
 
+_MOST_POINTER = 200  # characters
+
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _LISTED = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
 _SINGLE = (
@@ -57,7 +59,7 @@ def unenforced(constraint: Any) -> str | None:
         for pointer, subschema in _subschemas(schema):
             for rule in _RULES:
                 if keyword := rule(subschema):
-                    return f'"{keyword}" at {pointer[:200]}'
+                    return f'"{keyword}" at {pointer}'
     return None
 
 
@@ -93,7 +95,8 @@ def _subschemas(schema: Any) -> Iterator[tuple[str, Schema]]:
         inside += [(name, one[name]) for name in _SINGLE if name in one]
         if isinstance(names := one.get("propertyNames"), dict):
             inside.append(("propertyNames", {"type": "string"} | names))
-        rest += [(f"{pointer}/{path}", part) for path, part in reversed(inside)]
+        # Cut, so that a long key does not come again with each of many subschemas.
+        rest += [(f"{pointer}/{path}"[:_MOST_POINTER], part) for path, part in reversed(inside)]
 
 
 def _escaped(key: str) -> str:

@@ -5,6 +5,7 @@ rename them away.
 """
 
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -14,6 +15,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from vllm_worker.decoding.structured_output_limits import MOST_STOPS, Limits
+from vllm_worker.decoding.tool_arguments import with_any_arguments, with_single_spaces
 from vllm_worker.decoding.unenforced import unenforced
 from vllm_worker.engine.patches.seams import find
 from vllm_worker.engine.protocol import RequestContext, current_request
@@ -45,8 +47,25 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         """Raises VLLMValidationError for what is over a limit; vLLM answers it with status 400."""
         if not isinstance(params, SamplingParams):
             return await super().add_request(request_id, prompt, params, *arguments, **named)
-        self._check(params)
         context = current_request.get() or RequestContext(request_id)
+        try:
+            return await self._add(context, request_id, prompt, params, *arguments, **named)
+        except (VLLMValidationError, ValueError):
+            tag = params.structured_outputs and params.structured_outputs.structural_tag
+            if not tag or not context.strict_if_possible:
+                raise
+            # Over a limit or beyond the backend; and the request did not say that it must be.
+            params.structured_outputs = replace(
+                params.structured_outputs, structural_tag=with_any_arguments(tag)
+            )
+            return await self._add(context, request_id, prompt, params, *arguments, **named)
+
+    async def _add(
+        self, context: RequestContext, request_id: str, prompt: Any, params: SamplingParams,
+        *arguments: Any, **named: Any,
+    ) -> Any:  # fmt: skip
+        self._check(params)
+        self._limit_whitespace(params)
         flow = context.flow if context.flow and _is_one_stream(params) else None
         if flow and self.flow_grade is FlowGrade.INTERVAL:
             params = params.clone()
@@ -69,7 +88,11 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
     @property
     def _uses_xgrammar(self) -> bool:
         """The first request decides it where vLLM may choose; that is one of the warm-up."""
-        return self.vllm_config.structured_outputs_config.backend in ("auto", "xgrammar")
+        return self._config.backend in ("auto", "xgrammar")
+
+    @property
+    def _config(self) -> Any:
+        return self.vllm_config.structured_outputs_config
 
     def _check(self, params: SamplingParams) -> None:
         if len(params.stop or ()) > MOST_STOPS:
@@ -83,6 +106,12 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         checks = self._uses_xgrammar and not self.limits.allow_unenforced
         if checks and (ignored := unenforced(structured)):
             raise _unusable(f"has {ignored}, which {_NOT_HELD}")
+
+    def _limit_whitespace(self, params: SamplingParams) -> None:
+        structured = params.structured_outputs
+        tag = structured and structured.structural_tag
+        if tag and self._uses_xgrammar and self._config.disable_any_whitespace:
+            params.structured_outputs = replace(structured, structural_tag=with_single_spaces(tag))
 
     def _steps(
         self,

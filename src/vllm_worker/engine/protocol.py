@@ -79,7 +79,8 @@ class RequestContext:
     """What a request carries to the engine besides the fields of vLLM's own types.
 
     `decoding` steers a beam search, `flow` the tokens of a stream, and `usage` counts them. A
-    stream with a `shortcut` leaves by it where it can.
+    stream with a `shortcut` leaves by it where it can. With `strict_if_possible` the arguments of
+    calls follow their schemas where those can be followed.
     """
 
     request_id: str
@@ -87,6 +88,7 @@ class RequestContext:
     decoding: DecodingParams = DEFAULT
     flow: FlowControl | None = None
     shortcut: Shortcut | None = None
+    strict_if_possible: bool = False
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -71,7 +71,12 @@ async def answer(
         return
     prepared = await prepare(job, route, context.request_id, settings)
     shortcut = Shortcut() if prepared.can_buffer else None
-    context = replace(context, decoding=prepared.decoding, shortcut=shortcut)
+    context = replace(
+        context,
+        decoding=prepared.decoding,
+        shortcut=shortcut,
+        strict_if_possible=prepared.strict_if_possible,
+    )
     response = await engine.call(prepared.request, context)
     try:
         if response.headers.get("content-type", "").startswith(EVENTS):

@@ -46,7 +46,10 @@ async def answer(
     prepared = await prepare(job, route, context.request_id, settings)
     flow = FlowControl(settings.max_delay, settings.schedule.maximum)
     context = replace(
-        context, decoding=prepared.decoding, flow=flow if prepared.can_buffer else None
+        context,
+        decoding=prepared.decoding,
+        flow=flow if prepared.can_buffer else None,
+        strict_if_possible=prepared.strict_if_possible,
     )
     response = await engine.call(prepared.request, context)
     try:

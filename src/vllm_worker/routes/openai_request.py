@@ -14,6 +14,7 @@ from vllm_worker.decoding.parameters import (
     best,
     read_decoding_params,
 )
+from vllm_worker.decoding.tool_arguments import with_strict_tools
 from vllm_worker.engine.protocol import VLLMRequest
 from vllm_worker.errors import BadRequest
 from vllm_worker.jobs.audio import read_audio
@@ -24,9 +25,12 @@ from vllm_worker.routes.allowlist import OpenRoute
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 _RESPONSES = "/v1/responses"
+_MESSAGES, _COUNT = "/v1/messages", "/v1/messages/count_tokens"
 _TEXT_PARTS = ("input_text", "output_text", "text")
 _AUDIO = ("/v1/audio/transcriptions", "/v1/audio/translations")
 _PER_TOKEN = ("logprobs", "top_logprobs", "prompt_logprobs", "return_token_ids", "stream_interval")
+_KEPT_ELSEWHERE = {_MESSAGES: "thread", _COUNT: "thread", _RESPONSES: "conversation"}
+"""Fields that stand for the earlier part of a conversation."""
 _STRUCTURED = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
 
 
@@ -34,12 +38,14 @@ _STRUCTURED = (CHAT, COMPLETIONS, "/v1/chat/completions/batch", _RESPONSES)
 class Prepared:
     """A request and how it is answered.
 
-    With `can_buffer` it is one stream whose tokens the engine may buffer.
+    With `can_buffer` it is one stream whose tokens the engine may buffer. `strict_if_possible` is
+    RequestContext's.
     """
 
     request: VLLMRequest
     decoding: DecodingParams = DEFAULT
     can_buffer: bool = False
+    strict_if_possible: bool = False
 
 
 async def prepare(job: OpenAIJob, route: OpenRoute, job_id: str, settings: Settings) -> Prepared:
@@ -54,14 +60,15 @@ async def prepare(job: OpenAIJob, route: OpenRoute, job_id: str, settings: Setti
         decoding = read_decoding_params(body, stream=body.get("stream") not in (None, False))
     _refuse_closed(body, settings)
     _refuse_dropped(route, body)
+    strict = with_strict_tools(body)
     if route in _AUDIO:
         # Where vLLM aborts one of these, it aborts all that have the same id.
         headers["x-request-id"] = job_id
         content, headers["content-type"] = await _audio_form(body, settings)
     else:
-        content = json_text(_sampling_all(route, body, decoding)).encode()
+        content = json_text(_sampling_all(route, strict or body, decoding)).encode()
     request = VLLMRequest(job.method, job.route, content, headers)
-    return Prepared(request, decoding, _can_buffer(route, body))
+    return Prepared(request, decoding, _can_buffer(route, body), strict is not None)
 
 
 def _current(route: OpenRoute, body: dict[str, Any]) -> dict[str, Any]:
@@ -163,6 +170,10 @@ def _refuse_dropped(route: OpenRoute, body: Mapping[str, Any]) -> None:
     if route not in _STRUCTURED and body.get("structured_outputs"):
         why = f"(or guided_…) is a parameter of {', '.join(_STRUCTURED)}, not of {route}"
         raise BadRequest(f"structured_outputs {why}.", "structured_outputs")
+    kept = _KEPT_ELSEWHERE.get(route)
+    if kept and body.get(kept) is not None:
+        why = "is not supported: the worker keeps no conversations. Send all messages each time"
+        raise BadRequest(f"{kept} {why}.", kept)
     if route in (CHAT, COMPLETIONS):
         return
     # Of audio vLLM makes beam searches itself, as wide as n.

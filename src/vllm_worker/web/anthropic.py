@@ -10,6 +10,8 @@ _TYPES = {
     404: "not_found_error", 413: "request_too_large", 429: "rate_limit_error",
     503: "overloaded_error", 504: "timeout_error",
 }  # fmt: skip
+_DETAILS = {"thread": {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}}
+"""By the field that is wrong. The tool runner of Anthropic's SDK then goes on without a thread."""
 
 
 def is_anthropics(path: str) -> bool:
@@ -29,4 +31,7 @@ def error_body(path: str, status: int, error: Mapping[str, Any]) -> dict[str, An
     if not is_anthropics(path):
         return {"error": error}
     kind = _TYPES.get(status, "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.get("message", "")}}
+    described = {"type": kind, "message": error.get("message", "")}
+    if details := _DETAILS.get(str(error.get("param"))):
+        described["details"] = details
+    return {"type": "error", "error": described}

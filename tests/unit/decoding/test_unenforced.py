@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vllm_worker.decoding.unenforced import unenforced
@@ -57,6 +57,7 @@ values = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is
 @given(values)
 def test_what_is_no_schema_is_left_to_vllm(value: Any) -> None:
     found = of(value)
