@@ -11,5 +11,6 @@ def worker_log(
 ) -> pytest.LogCaptureFixture:
     """The worker's own log, whatever an engine or another test did to logging in this process."""
     caplog.set_level(logging.INFO, "vllm_worker")
+    caplog.set_level(logging.WARNING, "httpx")
     monkeypatch.setattr(logging.getLogger("vllm_worker"), "propagate", True)
     return caplog

@@ -4,6 +4,7 @@ variables.toml next to this file describes them; the fields here have their type
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +76,7 @@ class Settings(BaseModel):
     api_key: SecretStr | None = None
     api_keys_file: str | None = None
     allow_no_key: bool = False
+    local_endpoint_id: str | None = None
     allowed_origins: str = ""
     allowed_methods: str = "*"
     allowed_headers: str = "*"
@@ -137,6 +139,13 @@ class Settings(BaseModel):
         if value.lower() not in ("refuse", "allow"):
             raise ValueError("must be one of refuse, allow")
         return value.lower()
+
+    @field_validator("local_endpoint_id")
+    @classmethod
+    def _one_segment(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"[\w-]+", value, re.ASCII):
+            raise ValueError("must be letters, digits, hyphens and underscores")
+        return value
 
     @field_validator("allowed_origins", "allowed_methods", "allowed_headers", "api_key")
     @classmethod

@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from vllm_worker.local_endpoint.process import EndpointStartError, listen_on
+from vllm_worker.local_endpoint.process import DEFAULT_ID, EndpointStartError, listen_on
 from vllm_worker.local_endpoint.server import serve
 from vllm_worker.web.keys import Keys
 
@@ -27,9 +27,11 @@ def main() -> None:
         except EndpointStartError as error:
             sys.exit(str(error))
         host, port = listener.getsockname()[:2]
-        sys.stdout.write(f"local endpoint: http://{host}:{port}/v2/{arguments.endpoint_id}\n")
+        sys.stdout.write(
+            f"local endpoint: http://{host}:{port}/v2/{arguments.endpoint_id or DEFAULT_ID}\n"
+        )
         sys.stdout.flush()
-    serve(listener, arguments.parent, keys)
+    serve(listener, arguments.parent, keys, arguments.endpoint_id)
 
 
 def _keys() -> Keys:
@@ -44,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m vllm_worker.local_endpoint", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
-    parser.add_argument("--endpoint-id", default="local", help="shown only: any id is served")
+    parser.add_argument("--endpoint-id", help="the only id that is served, instead of any")
     parser.add_argument("--fd", type=int, help="a listening socket, instead of host and port")
     parser.add_argument("--parent", type=int, help="end with this process; close on SIGINT")
     return parser.parse_args()

@@ -1,5 +1,6 @@
 """The endpoint's web application: both sides of RunPod's protocol over one queue."""
 
+from functools import partial
 from http import HTTPStatus
 
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from vllm_worker.local_endpoint.client_side import ClientSide
 from vllm_worker.local_endpoint.errors import openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.openai_gateway import CANCELLED_STATUS, OpenAIGateway
+from vllm_worker.local_endpoint.process import DEFAULT_ID
 from vllm_worker.local_endpoint.worker_side import WorkerSide
 from vllm_worker.web.anthropic import error_body
 from vllm_worker.web.keys import WITHOUT_KEY, Keys
@@ -22,17 +24,21 @@ from vllm_worker.web.requests import RequestError, json_response
 from vllm_worker.web.welcome import origin_of, welcome
 
 
-def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
-    """The application. Any endpoint id is accepted; clients may leave `/v2/{endpoint}` out.
+def create_app(
+    queue: JobQueue, keys: Keys | None = None, endpoint_id: str | None = None
+) -> Starlette:
+    """The application. Clients may leave `/v2/{endpoint}` out.
 
-    With `keys`, clients and workers have to send one of them.
+    With `keys`, clients and workers have to send one of them; without `endpoint_id`, any is
+    accepted.
     """
     gateway = OpenAIGateway(queue)
     openai = Route("/openai/{path:path}", gateway)
     client = [openai, *ClientSide(queue).routes(), *Batches(queue).routes()]
     worker = WorkerSide(queue).routes()
     # As on every other local server.
-    plain = [Route("/v1/{path:path}", gateway), Route("/", _root, methods=["GET"])]
+    root = Route("/", partial(_root, endpoint_id or DEFAULT_ID), methods=["GET"])
+    plain = [Route("/v1/{path:path}", gateway), root]
     return Starlette(
         routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client, *plain],
         exception_handlers={
@@ -40,7 +46,10 @@ def create_app(queue: JobQueue, keys: Keys | None = None) -> Starlette:
             HTTPException: _no_such_route,
             ClientDisconnect: _gone,
         },
-        middleware=[Middleware(_RequireKey, keys)] if keys and keys.required else [],
+        middleware=[
+            *([Middleware(_RequireKey, keys)] if keys and keys.required else []),
+            *([Middleware(_RequireEndpoint, endpoint_id)] if endpoint_id else []),
+        ],
     )
 
 
@@ -60,8 +69,25 @@ class _RequireKey:
         await self._app(scope, receive, send)
 
 
-async def _root(request: Request) -> Response:
-    return welcome(request, {"openai": "/v1", "anthropic": "/", "runpod": "/v2/local"})
+class _RequireEndpoint:
+    """Lets through to the application who has the right endpoint id, or none."""
+
+    def __init__(self, app: ASGIApp, endpoint_id: str) -> None:
+        self._app = app
+        self._endpoint_id = endpoint_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        version, given = [*scope["path"].split("/"), "", ""][1:3]
+        if version == "v2" and given != self._endpoint_id:
+            message = f"There is no endpoint {given!r} here, but {self._endpoint_id!r}."
+            await json_response({"error": openai_error(404, message)}, 404)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def _root(endpoint_id: str, request: Request) -> Response:
+    places = {"openai": "/v1", "anthropic": "/", "runpod": f"/v2/{endpoint_id}"}
+    return welcome(request, places)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ from vllm_worker.web.listener import CannotListenError, listen
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+DEFAULT_ID = "local"
 _ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -67,14 +68,15 @@ def listen_on(host: str, port: int) -> socket.socket:
 def start(
     host: str,
     port: int,
-    endpoint_id: str = "local",
+    endpoint_id: str | None = None,
     keys: Sequence[str] = (),
     keys_file: str | None = None,
 ) -> EndpointProcess:
     """Start the endpoint and wait until it answers.
 
-    With `keys` or a file of them it asks for one, and the worker gets one of its own. The child
-    ends with this process. Raises EndpointStartError, e.g. when the port is taken.
+    With `endpoint_id` it answers to no other. With `keys` or a file of them it asks for one, and
+    the worker gets one of its own. The child ends with this process. Raises EndpointStartError,
+    e.g. when the port is taken.
     """
     try:
         Keys(list(keys), Path(keys_file) if keys_file else None)
@@ -92,8 +94,9 @@ def start(
             "--fd",
             str(listener.fileno()),
         ]
+        only = ["--endpoint-id", endpoint_id] if endpoint_id else []
         process = subprocess.Popen(
-            [*command, "--parent", str(os.getpid())],
+            [*command, "--parent", str(os.getpid()), *only],
             stdin=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
             env={**os.environ, "PYTHONPATH": _python_path()}
@@ -101,7 +104,7 @@ def start(
         )
     address = _ANY_ADDRESS.get(host, host)
     url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
-    environment = worker_environment(url, endpoint_id, key=worker_key)
+    environment = worker_environment(url, endpoint_id or DEFAULT_ID, key=worker_key)
     endpoint = EndpointProcess(host, port, url, environment, process)
     try:
         _wait_for_answer(endpoint, address)
@@ -113,7 +116,7 @@ def start(
 
 def worker_environment(
     base_url: str,
-    endpoint_id: str = "local",
+    endpoint_id: str = DEFAULT_ID,
     worker_id: str | None = None,
     key: str | None = None,
 ) -> dict[str, str]:

@@ -29,10 +29,14 @@ class EndpointServer(uvicorn.Server):
     """
 
     def __init__(
-        self, queue: JobQueue, parent: int | None = None, keys: Keys | None = None
+        self,
+        queue: JobQueue,
+        parent: int | None = None,
+        keys: Keys | None = None,
+        endpoint_id: str | None = None,
     ) -> None:
         config = uvicorn.Config(
-            create_app(queue, keys),
+            create_app(queue, keys, endpoint_id),
             loop="uvloop",
             http="httptools",
             ws="none",
@@ -67,11 +71,13 @@ class EndpointServer(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(listener: socket.socket, parent: int | None, keys: Keys) -> None:
+def serve(
+    listener: socket.socket, parent: int | None, keys: Keys, endpoint_id: str | None = None
+) -> None:
     """Serve on a listening socket until SIGTERM, or until the process `parent` is gone.
 
     Without a parent, SIGINT ends it too.
     """
-    server = EndpointServer(JobQueue(on_end=Webhooks()), parent, keys)
+    server = EndpointServer(JobQueue(on_end=Webhooks()), parent, keys, endpoint_id)
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

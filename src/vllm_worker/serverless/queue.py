@@ -36,7 +36,10 @@ def queue(settings: Settings) -> Iterator[Queue]:
     try:
         with step("local endpoint started"):
             endpoint = process.start(
-                *settings.address, keys=settings.api_keys, keys_file=settings.api_keys_file
+                *settings.address,
+                endpoint_id=settings.local_endpoint_id,
+                keys=settings.api_keys,
+                keys_file=settings.api_keys_file,
             )
     except process.EndpointStartError as error:
         raise ConfigurationError([str(error)]) from None
