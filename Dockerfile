@@ -7,7 +7,7 @@
 # On another vLLM: --build-arg VLLM_VERSION=…, for `cpu` one of builder/requirements/versions.
 #
 # The gated or private model of a baked image is downloaded with a secret that stays in no layer:
-#   docker build --target baked --secret id=HF_TOKEN --build-arg MODEL_NAME=… .
+#   docker build --target baked --secret id=HF_TOKEN,env=HF_TOKEN --build-arg MODEL_NAME=… .
 # A model in a local folder:
 #   docker build --target baked --build-context model=./folder --build-arg MODEL_NAME=/models/local .
 

@@ -76,6 +76,14 @@ def test_a_token_can_only_come_as_a_secret() -> None:
     ]
 
 
+def test_a_token_that_is_not_exported_fails_no_build() -> None:
+    """Docker looks for a file of the secret's name unless it is told that it is a variable."""
+    said = [path.read_text() for path in (ROOT / "README.md", ROOT / "Dockerfile")]
+    secrets = re.findall(r"--secret (\S+)", "".join(said))
+    assert len(secrets) > 1
+    assert set(secrets) == {"id=HF_TOKEN,env=HF_TOKEN"}
+
+
 def test_only_what_the_base_image_lacks_is_added_to_it() -> None:
     added, pinned = (
         set((REQUIREMENTS / name).read_text().splitlines()) for name in ("image.txt", "cuda.txt")
