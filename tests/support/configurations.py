@@ -53,6 +53,16 @@ WRONG: list[tuple[dict[str, str], str]] = [
         "Expecting value: line 1 column 7 (char 6).",
     ),
     (
+        {"STRUCTURED_OUTPUTS_CONFIG": '{"backnd": "guidance", "x": 1}'},
+        'STRUCTURED_OUTPUTS_CONFIG=\'{"backnd": "guidance", "x": 1}\': has no field "backnd" '
+        '(Did you mean "backend"?); has no field "x".',
+    ),
+    (
+        {"STRUCTURED_OUTPUTS_CONFIG": '{"backend": "outlined"}'},
+        'STRUCTURED_OUTPUTS_CONFIG=\'{"backend": "outlined"}\': "backend" must be one of auto, '
+        "xgrammar, guidance, outlines, lm-format-enforcer.",
+    ),
+    (
         {"LORA_MODULES": "[1"},
         "LORA_MODULES='[1': is not valid JSON: Expecting ',' delimiter: line 1 column 3 (char 2).",
     ),

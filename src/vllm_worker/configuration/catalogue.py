@@ -56,7 +56,7 @@ def picture() -> Mapping[str, Any]:
 
 
 def options() -> Mapping[str, Mapping[str, Any]]:
-    """Name of an option → its type, default, choices and flag."""
+    """Name of an option → its type, default, choices and flag, and the fields of a JSON object."""
     options: Mapping[str, Mapping[str, Any]] = picture()["options"]
     return options
 

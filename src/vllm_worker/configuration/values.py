@@ -13,6 +13,7 @@ from typing import Any
 
 from vllm_worker.configuration.catalogue import Variable, options
 from vllm_worker.configuration.settings import parse_boolean
+from vllm_worker.errors import nearest
 
 _FLAG_WITHOUT_OPPOSITE = {"disable_log_stats", "aggregate_engine_logging"}
 
@@ -53,14 +54,29 @@ def problem(variable: Variable, text: str, choices_known: bool = True) -> str | 
         return None  # another way to write it, which vLLM's parser knows
     read, expected = _READERS.get(variable.type, (str, ""))
     try:
-        read(text)
+        value = read(text)
     except json.JSONDecodeError as error:
         return f"is not valid JSON: {error}"
     except RecursionError:
         return "is nested too deeply"
     except ValueError:
         return f"must be {expected}"
+    if choices_known and variable.option and (fields := options()[variable.option].get("fields")):
+        return _problem_of_fields(fields, value)
     return None
+
+
+def _problem_of_fields(fields: Mapping[str, list[str]], given: Mapping[str, Any]) -> str | None:
+    """All problems with a JSON object whose fields are known, or None."""
+    problems = []
+    for name, value in given.items():
+        if name not in fields:
+            hint = nearest(name, fields).strip()
+            problems.append(f'has no field "{name}"' + (f" ({hint})" if hint else ""))
+        # vLLM takes some of these in any case.
+        elif fields[name] and str(value).lower() not in map(str.lower, [*fields[name], "none"]):
+            problems.append(f'"{name}" must be one of {", ".join(fields[name])}')
+    return "; ".join(problems) or None
 
 
 def _number(text: str) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
@@ -56,7 +58,8 @@ def describe_options() -> dict[str, Any]:
     """The content of configuration/options.json, from the installed vLLM's parser.
 
     Under `options`: name of each option → `type` as in `catalogue.Variable`, `default` as one would
-    write it ("" for none), `choices` and `flag`.
+    write it ("" for none), `choices` and `flag`, and of a JSON object with known `fields` their
+    names and choices.
     """
     options = {action.dest: _describe(action) for action in make_parser()._actions}
     return {"vllm": vllm_version(), "options": options}
@@ -127,12 +130,14 @@ def _describe(action: argparse.Action) -> dict[str, Any]:
     known = _ON_ALL_PLATFORMS.get(action.dest) or action.choices or _names().get(action.dest, [])
     choices = [str(choice) for choice in known if choice is not None]
     flags = [flag for flag in action.option_strings if flag.startswith("--")]
-    return {
+    described = {
         "type": _type_of(action),
         "default": _default_of(action),
         "choices": choices,
         "flag": flags[0] if flags else "",
     }
+    fields = _fields_of(action)
+    return described | {"fields": fields} if fields else described
 
 
 _ON_ALL_PLATFORMS = {"mm_processor_device": ["auto", "cpu", "cuda"]}
@@ -165,11 +170,39 @@ def _type_of(action: argparse.Action) -> str:
     return "text"
 
 
+def _fields_of(action: argparse.Action) -> dict[str, list[str]]:
+    """The fields of a JSON option that has no others, with the choices of those that have some."""
+    parse = _reader_of(action.type)
+    if getattr(parse, "__name__", "") != "parse_dataclass":
+        return {}
+    try:
+        schema = TypeAdapter(parse.__defaults__[0]).json_schema()
+    except PydanticInvalidForJsonSchema:
+        return {}
+    closed = schema.get("additionalProperties") is False
+    return {name: _choices_in(field) for name, field in schema["properties"].items() if closed}
+
+
+def _choices_in(field: dict[str, Any]) -> list[str]:
+    """Those of a field that takes nothing else, except null."""
+    parts = [part for part in field.get("anyOf", [field]) if part.get("type") != "null"]
+    if not all("enum" in part for part in parts):
+        return []
+    choices = [choice for part in parts for choice in part["enum"]]
+    return choices if all(isinstance(choice, str) for choice in choices) else []
+
+
 def _parser_of(kind: Any) -> str:
-    """The name of the function that reads a value, or of the one that vLLM wraps for None."""
+    """The name of the function that reads a value."""
+    kind = _reader_of(kind)
+    return str(getattr(kind, "__name__", kind))
+
+
+def _reader_of(kind: Any) -> Any:
+    """The function that reads a value, which vLLM wraps where it may be None."""
     if getattr(kind, "__name__", "") == "_optional_type":
         (kind,) = (cell.cell_contents for cell in kind.__closure__)
-    return str(getattr(kind, "__name__", kind))
+    return kind
 
 
 def _default_of(action: argparse.Action) -> str:
