@@ -34,7 +34,8 @@ def main() -> int:
         return 2
     _say_notes(configuration)
     if arguments.check:
-        print("no problems found (checked without vLLM)")
+        but = ", but see the notes above" if configuration.notes else ""
+        print(f"no problems found{but} (checked without vLLM)")
     else:
         print(effective(configuration, as_json=arguments.json))
     return 0

@@ -59,6 +59,18 @@ def test_sigterm_while_the_worker_starts(sign: str) -> None:
     assert not [path for path in memory if path.exists()]
 
 
+def test_the_worker_ends_with_its_local_endpoint() -> None:
+    """Who frees a port by its process would else have a worker that takes the next one's jobs."""
+    worker = WorkerProcess({"PORT": "0"})
+    worker.wait_for("ready for jobs")
+    family = worker.family()
+    (endpoint,) = [each for each in family if "vllm_worker.local_endpoint" in each.cmdline()]
+    endpoint.terminate()
+    assert worker.exit_code() == 0, worker.log
+    assert "the local endpoint has ended, and so does its worker" in worker.log
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
 @pytest.mark.parametrize(("grace", "signals"), [("1", 1), ("60", 2)])
 def test_the_grace_ends_by_time_or_by_a_second_signal(
     grace: str, signals: int, tmp_path: Path

@@ -60,9 +60,10 @@ def find_misnamed(environ: Mapping[str, str], values: Values) -> Iterator[str]:
     That is one with a slip in one word, one in small letters, and the name of another server. It
     may be another program's: of names that only look alike, such as GH_TOKEN, nothing is said.
     """
-    known = catalogue().keys() | words()["aliases"].keys()
+    aliases = words()["aliases"].keys()
+    known = [*catalogue(), *aliases]  # a variable's own name before another for it
     others = words()["retired"].keys() | words()["translated"].keys()
-    for name in sorted(environ.keys() - known - others):
+    for name in sorted(environ.keys() - set(known) - others):
         if near := next((candidate for candidate in known if _is_slip(name, candidate)), None):
             yield f"{name} has no effect: the worker has no such variable. Did you mean {near}?"
         elif (meant := _meant(name)) and meant not in values and environ[name].strip():
@@ -89,7 +90,10 @@ def _is_slip(name: str, known: str) -> bool:
     if len(words) != len(right):
         return False
     different = [pair for pair in zip(words, right, strict=True) if pair[0] != pair[1]]
-    return len(different) == 1 and min(map(len, different[0])) > 3 and _is_typo(*different[0])
+    if len(different) != 1 or not _is_typo(*different[0]):
+        return False
+    word, meant = different[0]
+    return min(len(word), len(meant)) > 3 or 2 < len(word) < len(meant)
 
 
 def _is_typo(word: str, right: str) -> bool:

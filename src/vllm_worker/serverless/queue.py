@@ -18,10 +18,13 @@ CloseQueue = Callable[[], None]
 
 
 class Queue(NamedTuple):
-    """`url` is where a local endpoint answers, "" for RunPod's queue."""
+    """`url` is where a local endpoint answers, "" for RunPod's queue, and `has_ended` tells whether
+    its process is gone.
+    """
 
     close: CloseQueue
     url: str = ""
+    has_ended: Callable[[], bool] = lambda: False
 
 
 @contextmanager
@@ -47,6 +50,6 @@ def queue(settings: Settings) -> Iterator[Queue]:
     timeline.end("local endpoint")
     logger.info("serving on %s once the engine is ready; jobs wait until then", endpoint.url)
     try:
-        yield Queue(endpoint.close, endpoint.url)
+        yield Queue(endpoint.close, endpoint.url, lambda: endpoint.process.poll() is not None)
     finally:
         endpoint.stop()

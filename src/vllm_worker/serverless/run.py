@@ -85,7 +85,7 @@ def run(worker: Worker, queue: Queue) -> None:
     died and with 0 when jobs did not finish in time.
     """
     runpod, job_loop = import_sdk()
-    lifecycle = Lifecycle(worker, queue.close)
+    lifecycle = Lifecycle(worker, queue)
     if job_loop:
         job_loop.install(lifecycle)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())

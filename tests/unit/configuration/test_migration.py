@@ -165,6 +165,8 @@ def test_a_model_may_be_named_as_people_copy_it(name: str) -> None:
     ("name", "meant"),
     [
         ("MAX_MODEL_LENS", None),
+        ("MODEL_NAM", "MODEL_NAME"),
+        ("MAX_NUM_SEQ", "MAX_NUM_SEQS"),
         ("MAX_MODLE_LEN", "MAX_MODEL_LEN"),
         ("DEFAULT_BACTH_SIZE", "DEFAULT_BATCH_SIZE"),
         ("MAX_MODELS_LEN", "MAX_MODEL_LEN"),

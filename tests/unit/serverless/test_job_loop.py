@@ -9,6 +9,7 @@ from tests.support.fake_engine import FakeEngine
 from vllm_worker.configuration.settings import load_settings
 from vllm_worker.serverless import job_loop
 from vllm_worker.serverless.lifecycle import Lifecycle
+from vllm_worker.serverless.queue import Queue
 from vllm_worker.worker import Worker
 
 
@@ -39,6 +40,6 @@ def test_with_another_sdk_the_sdks_own_loop_runs(
     monkeypatch.setattr(owner, name, value)
     loop = rp_scale.JobScaler
     worker = Worker(load_settings({}), FakeEngine())
-    job_loop.install(Lifecycle(worker, lambda: None))
+    job_loop.install(Lifecycle(worker, Queue(lambda: None)))
     assert rp_scale.JobScaler is loop
     assert says in worker_log.text
