@@ -330,9 +330,9 @@ async def test_a_client_with_a_wrong_base_url_is_told_the_right_one(
     live_url: str, path: str
 ) -> None:
     base_url = live_url.removesuffix("/v2/local")
-    client = openai.AsyncOpenAI(base_url=base_url, api_key="x", max_retries=0)
-    with pytest.raises(openai.NotFoundError) as caught:
-        await client.post(path, cast_to=object, body={})
+    async with openai.AsyncOpenAI(base_url=base_url, api_key="x", max_retries=0) as client:
+        with pytest.raises(openai.NotFoundError) as caught:
+            await client.post(path, cast_to=object, body={})
     assert f"There is no {path} here. The base URL of OpenAI's clients is {base_url}/v1" in str(
         caught.value
     )
