@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -250,15 +251,26 @@ async def test_log_probabilities_of_a_prompt_have_no_place_in_a_native_answer(
     assert "use /v1/completions" in error["message"]
 
 
+async def keep_busy() -> None:
+    """Leave the event loop to others now and then only, as on a machine that is too slow."""
+    while True:
+        time.sleep(0.05)
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("size", [1, 3, 50])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 async def test_log_probabilities_of_a_stream_come_with_their_tokens(
-    engine: VLLMEngine, size: int
+    engine: VLLMEngine, size: int, busy: bool
 ) -> None:
     sampling = {"max_tokens": 20, "temperature": 0, "logprobs": 2, "ignore_eos": True}
     job = {"prompt": PROMPT, "sampling_params": sampling}
     whole = (await run(engine, job))["choices"][0]
     stream = {"stream": True, "min_batch_size": size, "max_batch_size": size}
+    others = asyncio.create_task(keep_busy()) if busy else None
     chunks = [chunk["choices"][0] for chunk in await asking.run(engine, job | stream)]
+    if others:
+        others.cancel()
     assert [len(chunk["logprobs"]) for chunk in chunks] == [
         len(chunk["tokens"]) for chunk in chunks
     ]

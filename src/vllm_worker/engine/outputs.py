@@ -11,25 +11,47 @@ from vllm_worker.errors import EngineDead, EngineFailure, JobError, VLLMError
 from vllm_worker.streaming.flow_control import FlowControl
 
 
-def deltas(output: RequestOutput, flow: FlowControl | None, logprobs: bool = False) -> list[Delta]:
-    """One delta for each choice in the output; `flow` has the texts by token.
+def deltas(
+    output: RequestOutput,
+    flow: FlowControl | None,
+    logprobs: bool = False,
+    streamed: bool = False,
+) -> list[Delta]:
+    """One delta for each choice in the output; `flow` has the texts by token. Those of a stream
+    with log-probabilities have them, too, also where vLLM has merged several tokens that were not
+    read in time.
 
     Raises EngineFailure when the engine gave up on the request.
     """
     if any(completion.finish_reason == "error" for completion in output.outputs):
         raise EngineFailure("The engine failed while it generated.")
-    return [
-        Delta(
-            completion.index,
-            flow.take_texts() if flow and flow.connected else [completion.text],
-            len(completion.token_ids),
-            len(output.prompt_token_ids or ()),
-            completion.finish_reason,
-            completion.cumulative_logprob,
-            _logprobs(completion) if logprobs else None,
+    made = []
+    for completion in output.outputs:
+        places = _logprobs(completion) if logprobs else None
+        if flow and flow.connected:
+            texts = flow.take_texts()
+        else:
+            texts = _by_token(completion.text, places) if streamed and places else [completion.text]
+        made.append(
+            Delta(
+                completion.index,
+                texts,
+                len(completion.token_ids),
+                len(output.prompt_token_ids or ()),
+                completion.finish_reason,
+                completion.cumulative_logprob,
+                places,
+            )
         )
-        for completion in output.outputs
-    ]
+    return made
+
+
+def _by_token(text: str, places: list[TokenLogprob]) -> list[str]:
+    """A text for each token; the first has all of it where it is not that of the tokens, as with
+    a character of several, or a stop string of which the beginning is held back.
+    """
+    texts = [place["token"] for place in places]
+    return texts if "".join(texts) == text else [text, *[""] * (len(places) - 1)]
 
 
 def _logprobs(completion: CompletionOutput) -> list[TokenLogprob]:

@@ -222,7 +222,7 @@ class VLLMEngine:
             logprobs = job.sampling_params.get("logprobs") is not None
             async with aclosing(await self._generated(job, context)) as outputs:
                 async for output in outputs:
-                    for delta in deltas(output, context.flow, logprobs):
+                    for delta in deltas(output, context.flow, logprobs, job.stream):
                         yield delta
         except JobError:
             raise
