@@ -119,8 +119,10 @@ class WorkerProcess:
 
     def shared_memory(self) -> set[Path]:
         """The shared memory that the worker's processes have in use."""
-        processes = [psutil.Process(self.process.pid), *self.family()]
-        maps = {Path(each.path) for process in processes for each in process.memory_maps()}
+        maps: set[Path] = set()
+        for process in (psutil.Process(self.process.pid), *self.family()):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a start has some that end at once
+                maps |= {Path(each.path) for each in process.memory_maps()}
         return {path for path in maps if path.is_relative_to("/dev/shm")}
 
     def exit_code(self, timeout: float = 60) -> int:
