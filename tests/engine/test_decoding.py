@@ -268,9 +268,11 @@ async def test_log_probabilities_of_a_stream_come_with_their_tokens(
     whole = (await run(engine, job))["choices"][0]
     stream = {"stream": True, "min_batch_size": size, "max_batch_size": size}
     others = asyncio.create_task(keep_busy()) if busy else None
-    chunks = [chunk["choices"][0] for chunk in await asking.run(engine, job | stream)]
-    if others:
-        others.cancel()
+    try:
+        chunks = [chunk["choices"][0] for chunk in await asking.run(engine, job | stream)]
+    finally:
+        if others:
+            others.cancel()
     assert [len(chunk["logprobs"]) for chunk in chunks] == [
         len(chunk["tokens"]) for chunk in chunks
     ]

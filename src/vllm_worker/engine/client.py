@@ -17,6 +17,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm_worker.decoding.structured_output_limits import MOST_STOPS, Limits
 from vllm_worker.decoding.tool_arguments import with_any_arguments, with_single_spaces
 from vllm_worker.decoding.unenforced import unenforced
+from vllm_worker.engine.outputs import by_token
 from vllm_worker.engine.patches.seams import find
 from vllm_worker.engine.protocol import RequestContext, current_request
 from vllm_worker.streaming.flow_control import FlowControl, FlowGrade
@@ -225,7 +226,7 @@ class _Buffer:
         (completion,) = output.outputs
         tokens = len(completion.token_ids)
         if self._flow.by_token:
-            self._texts += _by_token(completion.text, tokens)
+            self._texts += by_token(completion.text, tokens)
         if self._merged is None:
             self._merged = output
         else:
@@ -255,18 +256,13 @@ class _Unbuffered:
         if _has_one_completion(output):
             (completion,) = output.outputs
             tokens = len(completion.token_ids)
-            texts = _by_token(completion.text, tokens) if self._flow.by_token else []
+            texts = by_token(completion.text, tokens) if self._flow.by_token else []
             self._flow.flushed(tokens, texts)
         put(output)
 
 
 def _has_one_completion(output: Any) -> bool:
     return isinstance(output, RequestOutput) and len(output.outputs) == 1
-
-
-def _by_token(text: str, tokens: int) -> list[str]:
-    """Of several tokens that came in one step, the text goes with the first."""
-    return [text, *[""] * (tokens - 1)]
 
 
 async def _finite(outputs: AsyncGenerator[RequestOutput]) -> AsyncGenerator[RequestOutput]:

@@ -31,7 +31,7 @@ def deltas(
         if flow and flow.connected:
             texts = flow.take_texts()
         else:
-            texts = _by_token(completion.text, places) if streamed and places else [completion.text]
+            texts = _texts_of(completion.text, places) if streamed and places else [completion.text]
         made.append(
             Delta(
                 completion.index,
@@ -46,12 +46,17 @@ def deltas(
     return made
 
 
-def _by_token(text: str, places: list[TokenLogprob]) -> list[str]:
-    """A text for each token; the first has all of it where it is not that of the tokens, as with
-    a character of several, or a stop string of which the beginning is held back.
+def by_token(text: str, tokens: int) -> list[str]:
+    """Of several tokens that came in one step, the text goes with the first."""
+    return [text, *[""] * (tokens - 1)]
+
+
+def _texts_of(text: str, places: list[TokenLogprob]) -> list[str]:
+    """A text for each token. They are not those of `text` where a character has several tokens, or
+    the beginning of a stop string is held back.
     """
     texts = [place["token"] for place in places]
-    return texts if "".join(texts) == text else [text, *[""] * (len(places) - 1)]
+    return texts if "".join(texts) == text else by_token(text, len(places))
 
 
 def _logprobs(completion: CompletionOutput) -> list[TokenLogprob]:
