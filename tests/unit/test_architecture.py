@@ -30,6 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "configuration": {"errors", "streaming", "decoding"},
     "gpu_memory": {"errors", "configuration"},
     "gpu_check": {"configuration"},
+    "machine": {
+        "errors",
+        "configuration",
+        "engine",
+        "engine.patches",
+        "gpu_memory",
+        "gpu_check",
+    },
+    "client": {"machine"},
     "startup": {"configuration", "observability"},
     "routes": {*LIGHT, "configuration", "web"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
@@ -68,7 +77,9 @@ MAY_REPLACE = ("engine/patches/", "serverless/job_loop.py", "serverless/results.
 """Where attributes of imported names may be assigned to."""
 
 MAY_USE_ENVIRON = (
-    "__main__.py",
+    "client/commands/doctor.py",
+    "client/commands/profiles.py",
+    "client/options.py",
     "configuration/adapters.py",
     "configuration/derived.py",
     "engine/application.py",
@@ -77,6 +88,7 @@ MAY_USE_ENVIRON = (
     "engine/patches/",
     "local_endpoint/__main__.py",
     "local_endpoint/process.py",
+    "machine/commands.py",
     "serverless/fitness.py",
     "serverless/queue.py",
     "serverless/run.py",

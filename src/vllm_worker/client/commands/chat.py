@@ -1,0 +1,121 @@
+"""`vllm-worker chat`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from vllm_worker.client.cli import command
+from vllm_worker.client.conversation import Conversation
+from vllm_worker.client.errors import ClientError, ExitCode
+from vllm_worker.client.messages import Message, schema_format, tools_of, user_message
+from vllm_worker.client.openai_api import (
+    chat_answer,
+    chat_chunks,
+    choose_model,
+    connected,
+    served_models,
+)
+from vllm_worker.client.options import Sampling, Where
+from vllm_worker.client.screen import print_json
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    command(app, "chat", panel)(chat)
+
+
+def chat(
+    where: Where,
+    sampling: Sampling,
+    words: Annotated[
+        list[str] | None, Argument(metavar="[MODEL] [TEXT]", help="Without TEXT, a conversation.")
+    ] = None,
+    model: Annotated[str | None, Option("--model", "-m", help="Default: the first served.")] = None,
+    system: Annotated[str | None, Option("--system", "-s", help="The system prompt.")] = None,
+    image: Annotated[list[str] | None, Option("--image", help="A file or URL; repeatable.")] = None,
+    json_schema: Annotated[
+        Path | None, Option("--json-schema", metavar="FILE", help="Which the answer has to follow.")
+    ] = None,
+    tools: Annotated[
+        Path | None, Option("--tools", metavar="FILE", help="Functions that may be called.")
+    ] = None,
+    provider: Annotated[
+        str | None, Option("--provider", help="Of a gateway: ask this one.")
+    ] = None,
+    raw: Annotated[bool, Option("--raw", help="Print the answer's JSON.")] = False,
+) -> None:
+    """Ask a model: once with TEXT, or in a conversation. Text from a pipe goes behind TEXT.
+
+    Examples:
+    vllm-worker chat 'What is k8s?'
+    vllm-worker chat --endpoint abc123
+    cat notes.txt | vllm-worker chat 'Summarise:' --max-tokens 200
+    vllm-worker chat 'A person' --json-schema person.json --raw
+    """
+    endpoint = where.find()
+    if provider:
+        endpoint = endpoint.through(provider)
+    fields = sampling.fields()
+    if json_schema:
+        fields["response_format"] = schema_format(json_schema)
+    if tools:
+        fields["tools"] = tools_of(tools)
+    said: list[Message] = [{"role": "system", "content": system}] if system else []
+    with connected(endpoint, where.timeout) as client:
+        served = _Served(client)
+        named, text = model_and_text(words or [], model or where.in_use().model, served)
+        text = _with_piped(text)
+        chosen = choose_model(client, named)
+        asked = Conversation(lambda body: chat_chunks(client, body), chosen, fields, said)
+        asked.models = served.names
+        if text is None and not image:
+            import readline  # noqa: F401 (gives input() a history and editing)
+
+            asked.run(input)
+            return
+        asked.messages.append(user_message(text or "", image or []))
+        if raw:
+            body = {"model": chosen, "messages": asked.messages, **fields}
+            print_json(chat_answer(client, body))
+        elif not asked.answer():
+            raise ClientError("stopped", ExitCode.INTERRUPTED)
+
+
+class _Served:
+    """The names of the models that are served, asked for when they are needed."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def names(self) -> list[str]:
+        return [str(model["id"]) for model in served_models(self._client)]
+
+
+def model_and_text(
+    words: list[str], model: str | None, served: _Served
+) -> tuple[str | None, str | None]:
+    """What the words are: a model and a text, or only one of them."""
+    match words:
+        case []:
+            return model, None
+        case [one]:
+            # A text has spaces, and names of models do not.
+            is_model = model is None and not any(map(str.isspace, one)) and one in served.names()
+            return (one, None) if is_model else (model, one)
+        case [named, text]:
+            return named, text
+    message = "there is too much: put TEXT in quotes"
+    raise ClientError(message, ExitCode.USAGE)
+
+
+def _with_piped(text: str | None) -> str | None:
+    """Behind the text what comes by a pipe; None when there is neither."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return text
+    try:
+        piped = sys.stdin.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientError(f"what is piped in cannot be read: {error}", ExitCode.USAGE) from error
+    return "\n\n".join(part for part in (text, piped) if part) or text

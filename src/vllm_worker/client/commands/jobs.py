@@ -1,0 +1,208 @@
+"""`vllm-worker job …`, `health` and `purge`: RunPod's own operations."""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.text import Text
+from typer import Argument, Option
+
+from vllm_worker.client.cli import command, group
+from vllm_worker.client.errors import ClientError, ExitCode
+from vllm_worker.client.messages import read_json
+from vllm_worker.client.options import Sampling, Where
+from vllm_worker.client.queue import Job, Queue, output_of, queue_of
+from vllm_worker.client.screen import notes, out, print_json, print_table
+
+JobId = Annotated[str, Argument(metavar="JOB", help="Its id.")]
+Prompt = Annotated[
+    str | None, Argument(help="A prompt, the job's input as JSON, or @FILE with it.")
+]
+Chat = Annotated[bool, Option("--chat", help="Send the prompt as a message of a chat.")]
+Stream = Annotated[bool, Option("--stream", help="Let the job stream.")]
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    jobs = group("Run and follow jobs by RunPod's operations.")
+    for function in (run, sync, stream, status, cancel, retry):
+        command(jobs, function.__name__)(function)
+    app.add_typer(jobs, name="job", rich_help_panel=panel)
+    command(app, "health", panel)(health)
+    command(app, "purge", panel)(purge)
+
+
+def run(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = False,
+        stream: Stream = False) -> None:  # fmt: skip
+    """Queue a job and print its id.
+
+    Examples:
+    vllm-worker job run 'Once upon a time' --max-tokens 50
+    vllm-worker job run @input.json --endpoint abc123
+    """
+    job_input = input_of(prompt, sampling, chat, stream)
+    with queue_of(where.find(), where.timeout) as queue:
+        print(queue.run(job_input)["id"])
+
+
+def sync(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = False) -> None:
+    """Run a job, show how it goes, and print its output as JSON.
+
+    Examples:
+    vllm-worker job sync 'What is vLLM?' --chat
+    """
+    job_input = input_of(prompt, sampling, chat, False)
+    with queue_of(where.find(), where.timeout) as queue:
+        if queue.endpoint.is_queue or not _is_door(queue):
+            finished = follow(queue, queue.run(job_input))
+        else:
+            finished = queue.run_sync(job_input)
+    print_json(output_of(finished))
+
+
+def stream(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = False) -> None:
+    """Run a job that streams and print its outputs, one line of JSON each.
+
+    Examples:
+    vllm-worker job stream 'Once upon a time' --max-tokens 100
+    """
+    job_input = input_of(prompt, sampling, chat, True)
+    with queue_of(where.find(), where.timeout) as queue:
+        job = queue.run(job_input)
+        try:
+            for output in queue.stream(job["id"]):
+                print(json.dumps(output, ensure_ascii=False), flush=True)
+        except KeyboardInterrupt:
+            queue.cancel(job["id"])
+            raise
+        output_of(queue.status(job["id"]) | {"output": None})
+
+
+def status(
+    where: Where,
+    job: JobId,
+    watch: Annotated[bool, Option("--watch", "-w", help="Until it has ended.")] = False,
+    as_json: Annotated[bool, Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show a job: its status, delay, execution time and output.
+
+    Examples:
+    vllm-worker job status 3f6c… --watch
+    """
+    with queue_of(where.find(), where.timeout) as queue:
+        found = queue.status(job)
+        if watch:
+            found = follow(queue, found)
+    if as_json:
+        print_json(found)
+        return
+    out().print(summary(found), markup=False)
+    if found.get("error"):
+        print(found["error"])
+    elif "output" in found:
+        print_json(found["output"])
+
+
+def cancel(where: Where, job: JobId) -> None:
+    """End a job that waits or runs."""
+    with queue_of(where.find(), where.timeout) as queue:
+        out().print(summary(queue.cancel(job)), markup=False)
+
+
+def retry(where: Where, job: JobId) -> None:
+    """Queue a job again that has failed or timed out."""
+    with queue_of(where.find(), where.timeout) as queue:
+        out().print(summary(queue.retry(job)), markup=False)
+
+
+def health(
+    where: Where, as_json: Annotated[bool, Option("--json", help="For programs.")] = False
+) -> None:
+    """Count the endpoint's jobs and workers."""
+    with queue_of(where.find(), where.timeout) as queue:
+        found = queue.health()
+    if as_json:
+        print_json(found)
+        return
+    # A worker's own door says {"status": …, "jobs": n}.
+    parts: Iterable[tuple[str, Any]] = found.items()
+    rows = [
+        (f"{what} {name}", number)
+        for what, counts in parts
+        for name, number in (counts.items() if isinstance(counts, dict) else [("", counts)])
+    ]
+    print_table(("", "now"), rows)
+
+
+def purge(
+    where: Where, yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False
+) -> None:
+    """Remove all jobs that wait in the queue. Those in progress go on."""
+    endpoint = where.find()
+    if not yes and not typer.confirm(f"Remove all jobs that wait at {endpoint.url}?"):
+        raise ClientError("nothing was removed")
+    with queue_of(endpoint, where.timeout) as queue:
+        print(f"{queue.purge()} jobs removed")
+
+
+def input_of(given: str | None, sampling: Sampling, chat: bool, stream: bool) -> Any:
+    """A job's input: JSON as it is, or the native form for a prompt."""
+    given = given if given is not None else _piped()
+    content: Any = None
+    if given.startswith("@"):
+        content = read_json(Path(given[1:]))
+    elif given.lstrip().startswith("{"):
+        try:
+            content = json.loads(given)
+        except ValueError as error:
+            raise ClientError(f"the input is not JSON: {error}", ExitCode.USAGE) from error
+    parameters = sampling.fields()
+    if content is None:
+        text = {"messages": [{"role": "user", "content": given}]} if chat else {"prompt": given}
+        fields = text | ({"sampling_params": parameters} if parameters else {})
+        return fields | ({"stream": True} if stream else {})
+    if parameters:
+        message = "sampling parameters go in the input, if it is JSON"
+        raise ClientError(message, ExitCode.USAGE)
+    if isinstance(content, dict) and content.keys() == {"input"}:
+        content = content["input"]  # as the body of a request has it
+    return content
+
+
+def follow(queue: Queue, job: Job) -> Job:
+    """Show a job until it has ended; Ctrl-C cancels it."""
+    console = notes()
+    try:
+        with Live(Text(summary(job)), console=console, transient=True) as live:
+            for state in queue.watch(job):
+                job = state
+                live.update(Text(summary(job)))
+    except KeyboardInterrupt:
+        queue.cancel(job["id"])
+        raise
+    console.print(summary(job), style="dim", markup=False)
+    return job
+
+
+def summary(job: Job) -> str:
+    """A job in one line."""
+    times = [
+        f"{label} {job[name] / 1000:.1f} s"
+        for label, name in (("waited", "delayTime"), ("ran", "executionTime"))
+        if name in job
+    ]
+    return " · ".join([f"job {job.get('id')} {job['status']}", *times])
+
+
+def _is_door(queue: Queue) -> bool:
+    """Whether the endpoint is a worker's own door, which has no queue."""
+    return "workers" not in queue.health()
+
+
+def _piped() -> str:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise ClientError("there is no input: give a prompt, JSON or @FILE", ExitCode.USAGE)
+    return sys.stdin.read()

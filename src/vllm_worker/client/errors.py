@@ -1,0 +1,97 @@
+"""What can go wrong when an endpoint is asked, each as one line and an exit code."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """How the command line ends. 2 is also what it ends with when its options are wrong."""
+
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    KEY_REFUSED = 4
+    INTERRUPTED = 130
+
+
+class ClientError(Exception):
+    """One line that says what happened and what to do about it."""
+
+    def __init__(self, message: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def refusal(status: int, body: Any, url: str, retry_after: str | None = None) -> ClientError:
+    """The error for an answer with an HTTP status of 400 or more. `body` is JSON or text."""
+    said = said_in(body)
+    if status in (401, 403):
+        reason = f" ({said})" if said else ""
+        message = f"{url} does not accept the key{reason}; pass --api-key or set it in a profile"
+        return ClientError(message, ExitCode.KEY_REFUSED)
+    if status == 404 and not said:
+        return ClientError(f"there is no endpoint at {url}; `vllm-worker doctor` looks further")
+    if status == 429:
+        wait = f" Try again in {retry_after} s." if retry_after else " Try again later."
+        return ClientError((said or "The endpoint is busy.") + wait)
+    return ClientError(said or f"{url} answered {status} without a reason")
+
+
+def said_in(body: Any) -> str:
+    """The sentence in an error's body: OpenAI's form, Anthropic's, RunPod's, or plain text."""
+    if isinstance(body, str):
+        try:
+            return said_in(json.loads(body))
+        except ValueError:
+            plain = not body.lstrip().startswith("<")  # a proxy's page
+            return " ".join(body.split())[:500] if plain else ""
+    if isinstance(body, dict):
+        for name in ("message", "error", "detail", "title"):
+            if body.get(name):
+                return said_in(body[name])
+    return ""
+
+
+@contextmanager
+def errors_explained(url: str) -> Iterator[None]:
+    """Raise ClientError for what httpx and OpenAI's client raise inside."""
+    import httpx  # takes time, which `--help` need not wait for
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise _unreachable(error, url) from error
+    except Exception as error:
+        if (explained := _of_openai(error, url)) is None:
+            raise
+        raise explained from error
+
+
+def _of_openai(error: Exception, url: str) -> ClientError | None:
+    # Imported by whoever had the client raise it; it takes a second.
+    import openai
+
+    if isinstance(error, openai.APIConnectionError):
+        return _unreachable(error.__cause__ or error, url)
+    if isinstance(error, openai.APIStatusError):
+        headers = error.response.headers
+        body = error.body or error.response.text
+        return refusal(error.status_code, body, url, headers.get("retry-after"))
+    if isinstance(error, openai.APIError):
+        return ClientError(said_in(error.body) or error.message)
+    return None
+
+
+def _unreachable(error: BaseException, url: str) -> ClientError:
+    import httpx
+
+    if isinstance(error, httpx.TimeoutException):
+        message = f"{url} did not answer in time; --timeout gives it longer"
+    elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        message = f"{url} ended the connection before its answer was complete"
+    else:
+        message = f"{url} cannot be reached: {error or type(error).__name__}"
+    return ClientError(message, ExitCode.UNREACHABLE)

@@ -1,0 +1,69 @@
+"""OpenAI's own client for an endpoint, and what commands ask with it."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from vllm_worker.client.endpoint import Endpoint
+from vllm_worker.client.errors import ClientError, ExitCode, errors_explained
+
+if TYPE_CHECKING:
+    import openai
+
+CONNECT_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def connected(endpoint: Endpoint, timeout_s: float) -> Iterator["openai.OpenAI"]:
+    """OpenAI's client; what it raises inside becomes a ClientError. A request is sent once."""
+    import httpx
+    import openai  # takes a second, which `--help` need not wait for
+
+    timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
+    # The client insists on a key; without one, no header is sent either.
+    headers = {} if endpoint.key else {"Authorization": openai.Omit()}
+    with (
+        errors_explained(endpoint.openai_url),
+        openai.OpenAI(
+            base_url=endpoint.openai_url,
+            api_key=endpoint.key or "none",
+            default_headers=headers,
+            timeout=timeout,
+            max_retries=0,
+        ) as client,
+    ):
+        yield client
+
+
+def served_models(client: "openai.OpenAI") -> list[dict[str, Any]]:
+    """The models and adapters that an endpoint lists, the base model first."""
+    return [model.model_dump() for model in client.models.list()]
+
+
+def choose_model(client: "openai.OpenAI", wanted: str | None) -> str:
+    """The model to ask: the one wanted, else the first that is served."""
+    if wanted:
+        return wanted
+    if not (models := served_models(client)):
+        raise ClientError("the endpoint lists no model; name one", ExitCode.USAGE)
+    return str(models[0]["id"])
+
+
+def chat_answer(client: "openai.OpenAI", body: dict[str, Any]) -> dict[str, Any]:
+    """One whole answer to a chat, as JSON."""
+    answer: dict[str, Any] = client.post("/chat/completions", body=body, cast_to=dict[str, Any])
+    return answer
+
+
+def chat_chunks(client: "openai.OpenAI", body: dict[str, Any]) -> Generator[dict[str, Any]]:
+    """A chat's chunks as they come; closing the iterator ends the request."""
+    known = {"model", "messages"}
+    with client.chat.completions.create(
+        model=body["model"],
+        messages=body["messages"],
+        stream=True,
+        # At the top of the request's JSON, where vLLM's own parameters are, too.
+        extra_body={name: value for name, value in body.items() if name not in known},
+    ) as stream:
+        for chunk in stream:
+            yield chunk.model_dump()
