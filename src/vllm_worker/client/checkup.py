@@ -57,17 +57,15 @@ class Checkup:
     _served: list[dict[str, Any]] = field(default_factory=list)
 
     def run(self) -> Iterator[Finding]:
-        """Each finding as it is made. What cannot be asked is skipped."""
-        able = True
+        """Each finding as it is made. Jobs are not tried when nobody could do them."""
         for name, check in self._before_jobs().items():
-            if not able:
-                yield Finding(name, Verdict.SKIPPED, "see above")
-                continue
-            finding = _timed(name, check)
-            able = finding.verdict is not Verdict.BAD
+            finding = self._timed(name, check)
             yield finding
+            if finding.verdict is Verdict.BAD:
+                yield Finding("jobs", Verdict.SKIPPED, "not tried")
+                return
         for name, job in self._jobs().items():
-            yield _timed(name, job) if able else Finding(name, Verdict.SKIPPED, "see above")
+            yield self._timed(name, job)
 
     def _before_jobs(self) -> dict[str, Callable[[], str]]:
         """Those without which the following ones make no sense."""
@@ -189,6 +187,19 @@ class Checkup:
             ended = choice.get("finish_reason")
             raise ClientError(f"the answer is not JSON (finish_reason {ended})") from None
 
+    def _timed(self, name: str, check: Callable[[], str]) -> Finding:
+        started = time.monotonic()
+        try:
+            with errors_explained(self.queue.endpoint.url):
+                text, verdict = check(), Verdict.GOOD
+        except Noted as note:
+            text, verdict = str(note), Verdict.NOTED
+        except ClientError as error:
+            text, verdict = str(error), Verdict.BAD
+        except (KeyError, TypeError, ValueError) as error:
+            text, verdict = f"an answer of another form than expected: {error!r}", Verdict.BAD
+        return Finding(name, verdict, text, time.monotonic() - started)
+
     def _body(self, text: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": text}]
         return {
@@ -197,20 +208,6 @@ class Checkup:
             "max_tokens": _TOKENS,
             "temperature": 0,
         }
-
-
-def _timed(name: str, check: Callable[[], str]) -> Finding:
-    started = time.monotonic()
-    try:
-        with errors_explained("the endpoint"):
-            text, verdict = check(), Verdict.GOOD
-    except Noted as note:
-        text, verdict = str(note), Verdict.NOTED
-    except ClientError as error:
-        text, verdict = str(error), Verdict.BAD
-    except (KeyError, TypeError, ValueError) as error:
-        text, verdict = f"an answer of another form than expected: {error!r}", Verdict.BAD
-    return Finding(name, verdict, text, time.monotonic() - started)
 
 
 def _usage(answer: Any) -> str:

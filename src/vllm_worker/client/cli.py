@@ -1,5 +1,6 @@
 """The command `vllm-worker`, put together."""
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -13,7 +14,12 @@ from vllm_worker.client.options import Command, expanded
 
 def group(help: str) -> typer.Typer:
     """A command that has commands."""
-    return typer.Typer(help=help, no_args_is_help=True, rich_markup_mode="markdown")
+    return typer.Typer(
+        help=help,
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,  # it prints the values of variables, keys among them
+    )
 
 
 def command(app: typer.Typer, name: str, panel: str | None = None) -> Callable[[Command], Command]:
@@ -54,8 +60,8 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except KeyboardInterrupt:
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read has seen enough; Python would complain about the rest once more.
-            sys.stdout = None
+            # Whoever read has seen enough. Python would complain as it flushes the rest.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.FAILED) from None
 
     return run

@@ -62,35 +62,38 @@ def errors_explained(url: str) -> Iterator[None]:
 
     try:
         yield
+    except httpx.TimeoutException as error:
+        raise _late(url) from error
     except httpx.HTTPError as error:
         raise _unreachable(error, url) from error
     except Exception as error:
-        if (explained := _of_openai(error, url)) is None:
+        # Asked for by its module, since importing it takes a second more.
+        if not type(error).__module__.startswith("openai"):
             raise
-        raise explained from error
+        raise _of_openai(error, url) from error
 
 
-def _of_openai(error: Exception, url: str) -> ClientError | None:
-    # Imported by whoever had the client raise it; it takes a second.
+def _of_openai(error: Exception, url: str) -> ClientError:
     import openai
 
+    if isinstance(error, openai.APITimeoutError):
+        return _late(url)
     if isinstance(error, openai.APIConnectionError):
         return _unreachable(error.__cause__ or error, url)
     if isinstance(error, openai.APIStatusError):
-        headers = error.response.headers
         body = error.body or error.response.text
-        return refusal(error.status_code, body, url, headers.get("retry-after"))
-    if isinstance(error, openai.APIError):
-        return ClientError(said_in(error.body) or error.message)
-    return None
+        wait = error.response.headers.get("retry-after")
+        return refusal(error.status_code, body, url, wait)
+    return ClientError(said_in(getattr(error, "body", None)) or str(error))
+
+
+def _late(url: str) -> ClientError:
+    message = f"{url} did not answer in time; --timeout gives it longer"
+    return ClientError(message, ExitCode.UNREACHABLE)
 
 
 def _unreachable(error: BaseException, url: str) -> ClientError:
-    import httpx
-
-    if isinstance(error, httpx.TimeoutException):
-        message = f"{url} did not answer in time; --timeout gives it longer"
-    elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+    if type(error).__name__ in ("RemoteProtocolError", "ReadError"):
         message = f"{url} ended the connection before its answer was complete"
     else:
         message = f"{url} cannot be reached: {error or type(error).__name__}"

@@ -16,18 +16,14 @@ CONNECT_TIMEOUT_S = 10.0
 @contextmanager
 def connected(endpoint: Endpoint, timeout_s: float) -> Iterator["openai.OpenAI"]:
     """OpenAI's client; what it raises inside becomes a ClientError. A request is sent once."""
-    import httpx
     import openai  # takes a second, which `--help` need not wait for
 
-    timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
-    # The client insists on a key; without one, no header is sent either.
-    headers = {} if endpoint.key else {"Authorization": openai.Omit()}
+    timeout = openai.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     with (
         errors_explained(endpoint.openai_url),
         openai.OpenAI(
             base_url=endpoint.openai_url,
-            api_key=endpoint.key or "none",
-            default_headers=headers,
+            api_key=endpoint.key or "none",  # it insists on one
             timeout=timeout,
             max_retries=0,
         ) as client,

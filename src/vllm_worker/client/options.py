@@ -156,9 +156,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
     """`command` as Typer has to see it: with one option per field of a parameter's dataclass."""
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Callable[..., Any]] = {
-        name: hint for name, hint in hints.items() if is_dataclass(hint)
-    }
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in groups:
@@ -170,7 +168,7 @@ def expanded(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def run(**values: Any) -> Any:
         for name, group in groups.items():
-            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})  # type: ignore[arg-type]
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         return command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -48,7 +48,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Non
 
 @contextmanager
 def answer_shown(markdown: bool | None = None) -> Iterator["AnswerView"]:
-    """Where the text of an answer goes, piece after piece; Markdown if people look at it."""
+    """Where the text of an answer goes, as it comes; as Markdown if people look at it."""
     view = AnswerView(sys.stdout.isatty() if markdown is None else markdown)
     try:
         yield view

@@ -45,8 +45,7 @@ def _variables(environ: Mapping[str, str]) -> MachineFinding:
     except ConfigurationError as error:
         return MachineFinding("variables", "; ".join(error.problems), "")
     notes = "; ".join(str(note) for note in configuration.notes)
-    number = len([name for name, value in configuration.values.items() if value])
-    return MachineFinding("variables", "", f"{number} set; {notes}" if notes else f"{number} set")
+    return MachineFinding("variables", "", notes or "no problems")
 
 
 def _volume(base_path: str) -> MachineFinding:
