@@ -35,11 +35,14 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)
     models: Callable[[], list[str]] = list
 
+    def body(self) -> dict[str, Any]:
+        """The request that asks for the next answer."""
+        return {"model": self.model, "messages": self.messages, **self.fields}
+
     def answer(self) -> bool:
         """Ask with what has been said and show the answer. False when it was stopped."""
-        body = {"model": self.model, "messages": self.messages, **self.fields}
         answer, stopped = Answer(), False
-        with answer_shown() as view, closing(self.ask(body)) as chunks:
+        with answer_shown() as view, closing(self.ask(self.body())) as chunks:
             try:
                 for chunk in chunks:
                     view.add(answer.add(chunk))

@@ -36,13 +36,18 @@ def served_models(client: "openai.OpenAI") -> list[dict[str, Any]]:
     return [model.model_dump() for model in client.models.list()]
 
 
+def served_names(client: "openai.OpenAI") -> list[str]:
+    """Their names."""
+    return [str(model["id"]) for model in served_models(client)]
+
+
 def choose_model(client: "openai.OpenAI", wanted: str | None) -> str:
     """The model to ask: the one wanted, else the first that is served."""
     if wanted:
         return wanted
-    if not (models := served_models(client)):
+    if not (names := served_names(client)):
         raise ClientError("the endpoint lists no model; name one", ExitCode.USAGE)
-    return str(models[0]["id"])
+    return names[0]
 
 
 def chat_answer(client: "openai.OpenAI", body: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """`vllm-worker chat`."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +12,13 @@ from typer import Argument, Option
 from vllm_worker.client.cli import command
 from vllm_worker.client.conversation import Conversation
 from vllm_worker.client.errors import ClientError, ExitCode
-from vllm_worker.client.messages import Message, schema_format, tools_of, user_message
+from vllm_worker.client.messages import schema_format, tools_of, user_message
 from vllm_worker.client.openai_api import (
     chat_answer,
     chat_chunks,
     choose_model,
     connected,
-    served_models,
+    served_names,
 )
 from vllm_worker.client.options import Sampling, Where
 from vllm_worker.client.screen import print_json
@@ -54,22 +56,19 @@ def chat(
     cat notes.txt | vllm-worker chat 'Summarise:' --max-tokens 200
     vllm-worker chat 'A person' --json-schema person.json --raw
     """
-    endpoint = where.find()
-    if provider:
-        endpoint = endpoint.through(provider)
-    fields = sampling.fields()
-    if json_schema:
-        fields["response_format"] = schema_format(json_schema)
-    if tools:
-        fields["tools"] = tools_of(tools)
-    said: list[Message] = [{"role": "system", "content": system}] if system else []
+    endpoint = where.find().through(provider) if provider else where.find()
+    fields = sampling.fields() | _formats(json_schema, tools)
     with connected(endpoint, where.timeout) as client:
-        served = _Served(client)
+        served = partial(served_names, client)
         named, text = model_and_text(words or [], model or where.in_use().model, served)
         text = _with_piped(text)
-        chosen = choose_model(client, named)
-        asked = Conversation(lambda body: chat_chunks(client, body), chosen, fields, said)
-        asked.models = served.names
+        asked = Conversation(
+            partial(chat_chunks, client),
+            choose_model(client, named),
+            fields,
+            messages=[{"role": "system", "content": system}] if system else [],
+            models=served,
+        )
         if text is None and not image:
             import readline  # noqa: F401 (gives input() a history and editing)
 
@@ -77,24 +76,18 @@ def chat(
             return
         asked.messages.append(user_message(text or "", image or []))
         if raw:
-            body = {"model": chosen, "messages": asked.messages, **fields}
-            print_json(chat_answer(client, body))
+            print_json(chat_answer(client, asked.body()))
         elif not asked.answer():
             raise ClientError("stopped", ExitCode.INTERRUPTED)
 
 
-class _Served:
-    """The names of the models that are served, asked for when they are needed."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def names(self) -> list[str]:
-        return [str(model["id"]) for model in served_models(self._client)]
+def _formats(json_schema: Path | None, tools: Path | None) -> dict[str, Any]:
+    schema = {"response_format": schema_format(json_schema)} if json_schema else {}
+    return schema | ({"tools": tools_of(tools)} if tools else {})
 
 
 def model_and_text(
-    words: list[str], model: str | None, served: _Served
+    words: list[str], model: str | None, served: Callable[[], list[str]]
 ) -> tuple[str | None, str | None]:
     """What the words are: a model and a text, or only one of them."""
     match words:
@@ -102,7 +95,7 @@ def model_and_text(
             return model, None
         case [one]:
             # A text has spaces, and names of models do not.
-            is_model = model is None and not any(map(str.isspace, one)) and one in served.names()
+            is_model = model is None and not any(map(str.isspace, one)) and one in served()
             return (one, None) if is_model else (model, one)
         case [named, text]:
             return named, text
