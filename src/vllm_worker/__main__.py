@@ -5,7 +5,7 @@ import sys
 import typer
 
 from vllm_worker.client.cli import group
-from vllm_worker.client.commands import chat, doctor, jobs, profiles, text
+from vllm_worker.client.commands import bench, chat, doctor, jobs, profiles, text
 
 _ASK, _JOBS, _LOOK, _MACHINE = "Ask a model", "Jobs", "Endpoints", "On a worker's machine"
 
@@ -25,6 +25,7 @@ def application() -> typer.Typer:
     text.add_to(app, _ASK)
     jobs.add_to(app, _JOBS)
     doctor.add_to(app, _LOOK)
+    bench.add_to(app, _LOOK)
     profiles.add_to(app, _LOOK)
     _add_machine_commands(app)
     return app

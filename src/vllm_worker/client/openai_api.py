@@ -18,17 +18,23 @@ def connected(endpoint: Endpoint, timeout_s: float) -> Iterator["openai.OpenAI"]
     """OpenAI's client; what it raises inside becomes a ClientError. A request is sent once."""
     import openai  # takes a second, which `--help` need not wait for
 
-    timeout = openai.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     with (
         errors_explained(endpoint.openai_url),
-        openai.OpenAI(
-            base_url=endpoint.openai_url,
-            api_key=endpoint.key or "none",  # it insists on one
-            timeout=timeout,
-            max_retries=0,
-        ) as client,
+        openai.OpenAI(**settings_of(endpoint, timeout_s)) as client,
     ):
         yield client
+
+
+def settings_of(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
+    """The arguments of OpenAI's clients."""
+    import openai
+
+    return {
+        "base_url": endpoint.openai_url,
+        "api_key": endpoint.key or "none",  # it insists on one
+        "timeout": openai.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+        "max_retries": 0,
+    }
 
 
 def served_models(client: "openai.OpenAI") -> list[dict[str, Any]]:

@@ -1,0 +1,84 @@
+"""`vllm-worker` as people run it: with words, with a pipe, or in a terminal of their own."""
+
+import contextlib
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from tests.support.worker_process import ROOT
+
+_COMMAND = [sys.executable, "-m", "vllm_worker"]
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def command_line(*words: str, piped: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    """One run of the command, to its end."""
+    return subprocess.run(
+        [*_COMMAND, *words],
+        cwd=ROOT,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "200"} | environ,
+        input=piped,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+class Terminal:
+    """A terminal in which the command runs. `screen` is what has been written, without colours."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", device: int) -> None:
+        self.process = process
+        self.screen = ""
+        self._device = device
+
+    def type(self, text: str) -> None:
+        os.write(self._device, text.encode())
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Until the text is on the screen, after what was there when this was last called."""
+        deadline, seen = time.monotonic() + seconds, ""
+        while text not in _CONTROL.sub("", seen):
+            left = deadline - time.monotonic()
+            readable, _, _ = select.select([self._device], [], [], max(left, 0))
+            assert readable, f"{text!r} did not come after:\n{self.screen}"
+            part = os.read(self._device, 65536).decode(errors="replace")
+            seen += part
+            self.screen += _CONTROL.sub("", part)
+
+
+@contextlib.contextmanager
+def terminal(*words: str, **environ: str) -> Iterator[Terminal]:
+    """A run of the command in a terminal; ended at the end."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*_COMMAND, *words],
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"} | environ,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: _take_terminal(theirs),
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(process, ours)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _take_terminal(device: int) -> None:
+    """So that Ctrl-C, typed there, reaches the process."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(device, termios.TIOCSCTTY, 0)
