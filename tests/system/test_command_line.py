@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from tests.support.http_worker import KEY
 from tests.support.running import running_endpoint
 from tests.support.tool_calls import WEATHER
 from tests.support.waiting import eventually
-from tests.support.worker_process import WorkerProcess, running_worker
+from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 from vllm_worker.local_endpoint.process import EndpointProcess
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -315,3 +316,25 @@ def test_a_load_test(place: list[str], tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "6 of 6 requests failed" in ran.stderr
     assert ran.stdout.count("gpt-5") == 1
+
+
+def rows_of_others() -> list[str]:
+    """Our commands in the table of docs/cli.md."""
+    table = (ROOT / "docs/cli.md").read_text().partition("<!-- rows")[2].partition("<!-- end")[0]
+    ours = [line.rsplit("| `", 1)[1].removesuffix("` |") for line in table.splitlines()[4:-1]]
+    assert len(ours) == 11
+    return list(dict.fromkeys(ours))
+
+
+@pytest.mark.parametrize("ours", rows_of_others())
+def test_the_commands_of_others_have_one_of_ours(
+    ours: str, local: list[str], tmp_path: Path
+) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    good("profile", "add", "NAME", *local, **environ)
+    command, *words = shlex.split(ours.replace("URL", local[1]).replace("MODEL", "demo"))
+    assert command == "vllm-worker"
+    if words[0] == "transcribe":  # test_transcription.py has a model for it
+        assert command_line(*words, **environ).returncode == 2
+        return
+    assert good(*words, **environ) or words[:2] == ["profile", "add"]

@@ -1,6 +1,7 @@
 """The routes of an embedding model, and what it says to a job that wants a text generated."""
 
 import base64
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import openai
 import pytest
 
+from tests.support.command_line import command_line
 from tests.support.examples import run_section
 from tests.support.served_model import NAME, ServedModel, serving
 from tests.support.small_models import HIDDEN, make_embedding_model
@@ -51,6 +53,13 @@ def test_vectors_have_length_one_and_depend_on_the_text(vectors: list[list[float
     assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1, 1, 1], abs=1e-3)
     assert vectors[0] == pytest.approx(vectors[2], abs=1e-3)
     assert vectors[0] != pytest.approx(vectors[1], abs=0.05)
+
+
+def test_the_command_line_gives_the_same_vectors(
+    model: ServedModel, vectors: list[list[float]]
+) -> None:
+    ran = command_line("embed", *TEXTS, "--url", model.url)
+    assert [json.loads(line) for line in ran.stdout.splitlines()] == vectors, ran.stderr
 
 
 def test_one_text_alone_has_the_same_vector(model: ServedModel, vectors: list[list[float]]) -> None:

@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.support.audio import sound
+from tests.support.command_line import command_line
 from tests.support.examples import run_section
 from tests.support.served_model import NAME, ServedModel, openai_job, serving
 from tests.support.small_models import CLIP_S, make_transcription_model
@@ -74,6 +75,17 @@ def test_an_upload_gives_the_same_text(model: ServedModel, transcript: str) -> N
     answer = transcribe(model)
     assert answer.text == transcript
     assert answer.usage.seconds == 2
+
+
+@pytest.mark.parametrize("path", ["", "/v2/local"], ids=["an upload", "a job"])
+def test_the_command_line_gives_the_same_text(
+    model: ServedModel, transcript: str, tmp_path: Path, path: str
+) -> None:
+    file = tmp_path / "sound.wav"
+    file.write_bytes(WAV)
+    where = ["--url", model.url + path, "--language", "en"]
+    ran = command_line("transcribe", str(file), "--model", NAME, *where)
+    assert ran.stdout.strip() == transcript.strip(), ran.stderr
 
 
 def test_another_sound_gives_another_text(model: ServedModel, transcript: str) -> None:

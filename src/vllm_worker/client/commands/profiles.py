@@ -12,6 +12,7 @@ from typer import Argument, Option
 from vllm_worker.client.cli import command, group
 from vllm_worker.client.endpoint import at_url, on_runpod
 from vllm_worker.client.errors import ClientError, ExitCode
+from vllm_worker.client.options import Where
 from vllm_worker.client.profiles import Profile, Profiles, file_of, load, masked, save
 from vllm_worker.client.screen import print_table, say
 
@@ -25,6 +26,7 @@ def add_to(app: typer.Typer, panel: str) -> None:
     command(profiles, "use")(use)
     command(profiles, "remove")(remove)
     app.add_typer(profiles, name="profile", rich_help_panel=panel)
+    command(app, "url", panel)(url)
     command(app, "key", panel)(key)
 
 
@@ -89,6 +91,15 @@ def remove(name: Name) -> None:
     known.find(name)
     del known.named[name]
     _save(replace(known, use=None if known.use == name else known.use))
+
+
+def url(where: Where) -> None:
+    """Print the base URL that OpenAI's clients take for the endpoint.
+
+    Examples:
+    export OPENAI_BASE_URL=$(vllm-worker url --endpoint abc123)
+    """
+    print(where.find().openai_url)
 
 
 def key(name: Annotated[str, Argument(help="Whose it is; log lines name it.")]) -> None:
