@@ -1,5 +1,6 @@
 """The command `vllm-worker`, put together."""
 
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 import typer
 
 from vllm_worker.client.errors import ClientError, ExitCode
-from vllm_worker.client.options import Command, expanded
+from vllm_worker.client.options import expanded
 
 
 def group(help: str) -> typer.Typer:
@@ -22,24 +23,17 @@ def group(help: str) -> typer.Typer:
     )
 
 
-def command(app: typer.Typer, name: str, panel: str | None = None) -> Callable[[Command], Command]:
+def add_command(
+    app: typer.Typer, function: Callable[..., None], name: str, panel: str | None = None
+) -> None:
     """Make a function one of `app`'s commands. A ClientError ends it with its line and exit code.
 
-    A parameter that is a dataclass becomes an option per field. Of its documentation, what is
-    below a line `Examples:` is shown as it is.
+    A parameter that is a dataclass becomes an option per field. Of the function's documentation,
+    what is below a line `Examples:` is shown line by line.
     """
-
-    def register(function: Command) -> Command:
-        text, _, examples = (function.__doc__ or "").partition("Examples:")
-        app.command(
-            name,
-            help=text.strip(),
-            epilog=_as_code(examples),
-            rich_help_panel=panel,
-        )(_guarded(expanded(function)))
-        return function
-
-    return register
+    text, _, examples = inspect.cleandoc(function.__doc__ or "").partition("Examples:")
+    run = _guarded(expanded(function))
+    app.command(name, help=text, epilog=_as_code(examples), rich_help_panel=panel)(run)
 
 
 def _as_code(examples: str) -> str | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from typer import Option
 
@@ -23,7 +23,6 @@ from vllm_worker.client.errors import ClientError, ExitCode
 
 _WHERE = "Where to"
 _ANSWER = "The answer"
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from vllm_worker.client.cli import command
+from vllm_worker.client.cli import add_command
 from vllm_worker.client.endpoint import Endpoint
 from vllm_worker.client.errors import ClientError
 from vllm_worker.client.load_page import page
@@ -20,7 +20,7 @@ from vllm_worker.client.screen import notes, print_json, print_table
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
-    command(app, "bench", panel)(bench)
+    add_command(app, bench, "bench", panel)
 
 
 def bench(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from vllm_worker.client.cli import command
+from vllm_worker.client.cli import add_command
 from vllm_worker.client.conversation import Conversation
 from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.messages import schema_format, tools_of, user_message
@@ -25,7 +25,7 @@ from vllm_worker.client.screen import print_json
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
-    command(app, "chat", panel)(chat)
+    add_command(app, chat, "chat", panel)
 
 
 def chat(

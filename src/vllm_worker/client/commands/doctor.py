@@ -11,7 +11,7 @@ from rich.text import Text
 from typer import Option
 
 from vllm_worker.client.checkup import Checkup, Finding, Verdict
-from vllm_worker.client.cli import command
+from vllm_worker.client.cli import add_command
 from vllm_worker.client.endpoint import Endpoint
 from vllm_worker.client.errors import ExitCode
 from vllm_worker.client.openai_api import connected
@@ -28,7 +28,7 @@ _MARKS = {
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
-    command(app, "doctor", panel)(doctor)
+    add_command(app, doctor, "doctor", panel)
 
 
 def doctor(

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 from typer import Argument, Option
 
-from vllm_worker.client.cli import command, group
+from vllm_worker.client.cli import add_command, group
 from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.messages import read_json
 from vllm_worker.client.options import Sampling, Where
@@ -29,10 +29,10 @@ Stream = Annotated[bool, Option("--stream", help="Let the job stream.")]
 def add_to(app: typer.Typer, panel: str) -> None:
     jobs = group("Run and follow jobs by RunPod's operations.")
     for function in (run, sync, stream, status, cancel, retry):
-        command(jobs, function.__name__)(function)
+        add_command(jobs, function, function.__name__)
     app.add_typer(jobs, name="job", rich_help_panel=panel)
-    command(app, "health", panel)(health)
-    command(app, "purge", panel)(purge)
+    add_command(app, health, "health", panel)
+    add_command(app, purge, "purge", panel)
 
 
 def run(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = False,

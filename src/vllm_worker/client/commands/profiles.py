@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from vllm_worker.client.cli import command, group
+from vllm_worker.client.cli import add_command, group
 from vllm_worker.client.endpoint import at_url, on_runpod
 from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.options import Where
@@ -21,13 +21,13 @@ Name = Annotated[str, Argument(help="The profile's name.")]
 
 def add_to(app: typer.Typer, panel: str) -> None:
     profiles = group("Name endpoints, and choose the one that commands ask.")
-    command(profiles, "add")(add)
-    command(profiles, "list")(list_profiles)
-    command(profiles, "use")(use)
-    command(profiles, "remove")(remove)
+    add_command(profiles, add, "add")
+    add_command(profiles, list_profiles, "list")
+    add_command(profiles, use, "use")
+    add_command(profiles, remove, "remove")
     app.add_typer(profiles, name="profile", rich_help_panel=panel)
-    command(app, "url", panel)(url)
-    command(app, "key", panel)(key)
+    add_command(app, url, "url", panel)
+    add_command(app, key, "key", panel)
 
 
 def add(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from vllm_worker.client.cli import command
+from vllm_worker.client.cli import add_command
 from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.openai_api import choose_model, connected, served_models
 from vllm_worker.client.options import Sampling, Where
@@ -22,7 +22,7 @@ Raw = Annotated[bool, Option("--raw", help="Print the answer's JSON.")]
 
 def add_to(app: typer.Typer, panel: str) -> None:
     for function in (complete, embed, transcribe, models, tokenize):
-        command(app, function.__name__, panel)(function)
+        add_command(app, function, function.__name__, panel)
 
 
 def complete(
