@@ -7,7 +7,9 @@ from typing import NamedTuple
 import psutil
 
 from vllm_worker.configuration import load_configuration
+from vllm_worker.configuration.catalogue import catalogue
 from vllm_worker.configuration.settings import Settings
+from vllm_worker.configuration.sources import ENVIRONMENT
 from vllm_worker.configuration.volume import inspect
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.gpu_check.machine import gpus, versions
@@ -44,8 +46,14 @@ def _variables(environ: Mapping[str, str]) -> MachineFinding:
         configuration = load_configuration(environ)
     except ConfigurationError as error:
         return MachineFinding("variables", "; ".join(error.problems), "")
-    notes = "; ".join(str(note) for note in configuration.notes)
-    return MachineFinding("variables", "", notes or "no problems")
+    known = catalogue()
+    given = [
+        f"{name}={'***' if name not in known or known[name].secret else value.text}"
+        for name, value in configuration.values.items()
+        if value.origin == ENVIRONMENT
+    ]
+    notes = [str(note) for note in configuration.notes]
+    return MachineFinding("variables", "", "; ".join([*sorted(given), *notes]) or "none set")
 
 
 def _volume(base_path: str) -> MachineFinding:

@@ -32,3 +32,8 @@ def test_wrong_variables_are_a_problem_and_secrets_are_not_shown(
     found = findings(MODEL_NAME="org/model", HF_TOKEN="hf_secret", MAX_MODEL_LEN="many")
     assert "MAX_MODEL_LEN" in found["variables"].problem
     assert "hf_secret" not in str(found) + "".join(capsys.readouterr())
+
+
+def test_variables_are_shown_without_secrets() -> None:
+    found = findings(MODEL_NAME="demo", HF_TOKEN="hf_secret", MAX_MODEL_LEN="1k")
+    assert found["variables"].text == "HF_TOKEN=***; MAX_MODEL_LEN=1k; MODEL_NAME=demo"
