@@ -34,6 +34,8 @@ def refusal(status: int, body: Any, url: str, retry_after: str | None = None) ->
         return ClientError(message, ExitCode.KEY_REFUSED)
     if status == 404 and not said:
         return ClientError(f"there is no endpoint at {url}; `vllm-worker doctor` looks further")
+    if status == 503 and not said:
+        return ClientError(f"{url} says that its worker is ending or has lost its engine")
     if status == 429:
         wait = f" Try again in {retry_after} s." if retry_after else " Try again later."
         return ClientError((said or "The endpoint is busy.") + wait)

@@ -108,6 +108,8 @@ class Queue:
         return content
 
     def _content(self, response: "httpx.Response") -> Any:
+        if response.status_code == 204:  # as a worker's own door says until it is ready
+            raise ClientError(f"the worker at {self.endpoint.url} is still starting")
         try:
             content = response.json()
         except ValueError:

@@ -36,6 +36,7 @@ def test_a_status_has_an_exit_code() -> None:
     assert "no endpoint at" in str(refusal(404, "", URL))
     assert str(refusal(404, {"error": "no such job"}, URL)) == "no such job"
     assert str(refusal(429, {"error": "full."}, URL, "3")) == "full. Try again in 3 s."
+    assert "has lost its engine" in str(refusal(503, "", URL))
     assert refusal(500, "", URL).exit_code is ExitCode.FAILED
 
 
