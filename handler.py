@@ -5,6 +5,7 @@ endpoint is started, and everything else is the same. The engine's processes imp
 which starts nothing.
 """
 
+import json
 import logging
 import os
 import sys
@@ -12,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from vllm_worker.configuration import Configuration, load_configuration
-from vllm_worker.configuration.settings import Settings
+from vllm_worker.configuration.show import effective
 from vllm_worker.engine.protocol import Engine
 from vllm_worker.errors import ConfigurationError, StartFailure
+from vllm_worker.gpu_check.machine import versions
 from vllm_worker.observability.metrics import serving_metrics
+from vllm_worker.observability.self_report import SelfReport
 from vllm_worker.observability.stderr_log import log_to_stderr, silence_libraries
 from vllm_worker.observability.timeline import step, timeline
 from vllm_worker.serverless.fitness import fitness_checks
@@ -42,8 +45,8 @@ def main() -> None:
     cache = configuration.compile_cache and CompileCache(configuration.compile_cache)
     timeline.end("configuration")
     with (
-        serving_metrics(settings.host, settings.metrics_port, settings.door == "http") as metrics,
-        open_door(settings) as serve,
+        serving_metrics(settings.host, settings.metrics_port, settings.door != "queue") as metrics,
+        open_door(configuration) as serve,
         fitness_checks(settings.door == "queue") as require_fitness,
         downloading(configuration) as downloaded,
     ):
@@ -61,12 +64,18 @@ def main() -> None:
 
 
 @contextmanager
-def open_door(settings: Settings) -> Iterator[Callable[[Worker], None]]:
+def open_door(configuration: Configuration) -> Iterator[Callable[[Worker], None]]:
     """Where requests come in; what is yielded answers them until the process has to end."""
+    settings = configuration.settings
+
+    def report() -> SelfReport:
+        return SelfReport(json.loads(effective(configuration, as_json=True)), versions())
+
     if settings.door != "http":
-        with queue(settings) as opened:
+        with queue(settings, report) as opened:
             yield lambda worker: run(worker, opened)
         return
+    from vllm_worker.http_server.app import create_app
     from vllm_worker.http_server.server import listening, read_keys, serve, telling_that_it_starts
 
     keys = read_keys(settings)
@@ -74,7 +83,9 @@ def open_door(settings: Settings) -> Iterator[Callable[[Worker], None]]:
         listening(settings) as listeners,
         telling_that_it_starts(listeners, settings.health_check_path) as taken_over,
     ):
-        yield lambda worker: serve(worker, keys, listeners, taken_over)
+        yield lambda worker: serve(
+            worker, create_app(worker, keys, report()), listeners, taken_over
+        )
 
 
 def build_engine(

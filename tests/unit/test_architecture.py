@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jobs.headers": set(),
     "engine.asgi_client": set(),
     "web": set(),
-    "local_endpoint": {"jobs.headers", "web"},
+    "playground": {"web"},
+    "local_endpoint": {"jobs.headers", "web", "playground"},
     "jobs": {"errors", "jobs.headers"},
     "decoding": {"errors", "jobs"},
     "engine.protocol": {"jobs", "decoding", "streaming", "engine.asgi_client"},
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http_server": {
         *LIGHT,
         "web",
+        "playground",
         "jobs.headers",
         "worker",
         "routes",

@@ -11,8 +11,9 @@ from vllm_worker.configuration.settings import names_in
 from vllm_worker.errors import JobError
 from vllm_worker.http_server.door import Door
 from vllm_worker.http_server.errors import error_response
+from vllm_worker.observability.self_report import SelfReport
+from vllm_worker.playground.files import ABOUT, PREFIX, file_response, is_file, welcome
 from vllm_worker.web.keys import Keys
-from vllm_worker.web.welcome import welcome
 from vllm_worker.worker import Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -21,19 +22,25 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Application:
     """Paths that tell about the worker, before those of jobs. Only the health needs no key."""
 
-    def __init__(self, worker: Worker, keys: Keys) -> None:
+    def __init__(self, worker: Worker, keys: Keys, report: SelfReport | None) -> None:
         self._worker = worker
+        self._report = report
         self._door = Door(worker, keys)
         health = worker.settings.health_check_path
-        self._open: dict[str, Handler] = {"/": root}
+        self._open: dict[str, Handler] = {"/": root, ABOUT: about}
         self._open |= dict.fromkeys(("/ping", "/health", health), self.ping)
-        self._keyed: dict[str, Handler] = {"/metrics": self.metrics}
+        self._keyed: dict[str, Handler] = {
+            "/metrics": self.metrics,
+            f"{PREFIX}worker.json": self.report,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
         if reads and (handler := self._open.get(path)):
             await (await handler(request))(scope, receive, send)
+        elif reads and is_file(path):
+            await file_response(request, path.removeprefix(PREFIX))(scope, receive, send)
         elif reads and (handler := self._keyed.get(path)):
             try:
                 self._door.check_key(request)
@@ -59,6 +66,15 @@ class Application:
 
         return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
+    async def report(self, request: Request) -> Response:
+        """For the playground: the start, the configuration without secrets, versions, metrics."""
+        return JSONResponse(self._report.view() if self._report else {"ready": True})
+
+
+async def about(request: Request) -> Response:
+    """For the playground: which door it is at."""
+    return JSONResponse({"door": "http"})
+
 
 async def root(request: Request) -> Response:
     """Where requests go."""
@@ -66,11 +82,11 @@ async def root(request: Request) -> Response:
     return welcome(request, places)
 
 
-def create_app(worker: Worker, keys: Keys) -> ASGIApp:
+def create_app(worker: Worker, keys: Keys, report: SelfReport | None = None) -> ASGIApp:
     """The application; browsers may ask it from pages of ALLOWED_ORIGINS, as they may ask vLLM's
     server.
     """
-    application, settings = Application(worker, keys), worker.settings
+    application, settings = Application(worker, keys, report), worker.settings
     if not (origins := names_in(settings.allowed_origins)):
         return application
     return CORSMiddleware(

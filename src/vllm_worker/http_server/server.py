@@ -13,10 +13,10 @@ from types import FrameType
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from vllm_worker.configuration.settings import Settings
 from vllm_worker.errors import ConfigurationError, StartFailure
-from vllm_worker.http_server.app import create_app
 from vllm_worker.observability.timeline import timeline
 from vllm_worker.startup.signals import ignore_signals, leave
 from vllm_worker.web.keys import Keys
@@ -90,16 +90,19 @@ def telling_that_it_starts(
 
 
 def serve(
-    worker: Worker, keys: Keys, listeners: list[socket.socket], taken_over: Callable[[], None]
+    worker: Worker,
+    application: ASGIApp,
+    listeners: list[socket.socket],
+    taken_over: Callable[[], None],
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; return when those in flight are done.
 
-    `taken_over` is called when the server listens. Raises StartFailure when the worker could not
-    start, SystemExit with code 1 when its engine died.
+    `application` is that of app.py. `taken_over` is called when the server listens. Raises
+    StartFailure when the worker could not start, SystemExit with code 1 when its engine died.
     """
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
-        asyncio.run(_serve(worker, keys, listeners, taken_over))
+        asyncio.run(_serve(worker, application, listeners, taken_over))
     finally:
         ignore_signals()
     if worker.exit_code:
@@ -107,9 +110,12 @@ def serve(
 
 
 async def _serve(
-    worker: Worker, keys: Keys, listeners: list[socket.socket], taken_over: Callable[[], None]
+    worker: Worker,
+    application: ASGIApp,
+    listeners: list[socket.socket],
+    taken_over: Callable[[], None],
 ) -> None:
-    server = _Server(worker, keys)
+    server = _Server(worker, application)
     serving = asyncio.create_task(server.serve(sockets=listeners))
     listens = asyncio.create_task(server.listens.wait())
     try:
@@ -156,9 +162,9 @@ async def _shut_down_and_idle(worker: Worker) -> None:
 class _Server(uvicorn.Server):
     """A server that a signal does not end: the worker has its jobs to finish."""
 
-    def __init__(self, worker: Worker, keys: Keys) -> None:
+    def __init__(self, worker: Worker, application: ASGIApp) -> None:
         config = uvicorn.Config(
-            create_app(worker, keys),
+            application,
             loop="uvloop",
             http="httptools",
             ws="none",

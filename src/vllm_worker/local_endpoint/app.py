@@ -16,12 +16,13 @@ from vllm_worker.local_endpoint.client_side import ClientSide
 from vllm_worker.local_endpoint.errors import openai_error
 from vllm_worker.local_endpoint.job_queue import JobQueue
 from vllm_worker.local_endpoint.openai_gateway import CANCELLED_STATUS, OpenAIGateway
+from vllm_worker.local_endpoint.playground_data import PlaygroundData
 from vllm_worker.local_endpoint.process import DEFAULT_ID
 from vllm_worker.local_endpoint.worker_side import WorkerSide
+from vllm_worker.playground.files import ABOUT, is_file, welcome
 from vllm_worker.web.anthropic import error_body
 from vllm_worker.web.keys import WITHOUT_KEY, Keys
-from vllm_worker.web.requests import RequestError, json_response
-from vllm_worker.web.welcome import origin_of, welcome
+from vllm_worker.web.requests import RequestError, json_response, origin_of
 
 
 def create_app(
@@ -38,7 +39,8 @@ def create_app(
     worker = WorkerSide(queue).routes()
     # As on every other local server.
     root = Route("/", partial(_root, endpoint_id or DEFAULT_ID), methods=["GET"])
-    plain = [Route("/v1/{path:path}", gateway), root]
+    playground = PlaygroundData(queue, endpoint_id or DEFAULT_ID).routes()
+    plain = [Route("/v1/{path:path}", gateway), root, *playground]
     return Starlette(
         routes=[Mount("/v2/{endpoint}", routes=[*worker, *client]), *client, *plain],
         exception_handlers={
@@ -54,14 +56,15 @@ def create_app(
 
 
 class _RequireKey:
-    """Lets through to the application who has a key."""
+    """Lets through to the application who has a key; the playground's page can be had without."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app = app
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._keys.name_of(Request(scope).headers) is None:
+        is_open = scope["path"] in ("/", ABOUT) or is_file(scope["path"])
+        if not is_open and self._keys.name_of(Request(scope).headers) is None:
             error = openai_error(401, WITHOUT_KEY) | {"type": "AuthenticationError"}
             body = error_body(scope["path"].rpartition("/openai")[2], 401, error)
             await json_response(body, 401, {"www-authenticate": "Bearer"})(scope, receive, send)

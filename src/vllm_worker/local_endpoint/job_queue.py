@@ -9,6 +9,7 @@ import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Protocol
 
 from vllm_worker.local_endpoint.errors import openai_error
@@ -82,6 +83,10 @@ class JobQueue:
         if job is None:
             raise RequestError(404, f"no job with the id {job_id}")
         return job
+
+    def newest(self, most: int) -> list[Job]:
+        """The jobs that were submitted last, the newest first."""
+        return list(islice(reversed(self._jobs.values()), most))
 
     def expire_in(self, job: Job, seconds: float) -> None:
         """Change how long the job is kept, from now on."""

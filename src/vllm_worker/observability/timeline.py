@@ -29,11 +29,25 @@ class Timeline:
         self._started = self._last = started
         self._parts: dict[str, float] = {}
         self._inside: dict[str, str] = {}
+        self.is_over = False
+        self.on_end: Callable[[], None] = lambda: None
+        """Called after each part."""
 
     def end(self, part: str) -> None:
         now = self._clock()
         self._parts[part] = self._parts.get(part, 0.0) + now - self._last
         self._last = now
+        self.on_end()
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts that have ended, in seconds."""
+        return dict(self._parts)
+
+    @property
+    def current_s(self) -> float:
+        """How long the part that has not ended has taken so far, 0 once the start is over."""
+        return 0.0 if self.is_over else self._clock() - self._last
 
     def note(self, part: str, inside: str, seconds: float) -> None:
         """Note how long something inside a part took."""
@@ -45,6 +59,7 @@ class Timeline:
             for part, seconds in self._parts.items()
         )
         total = self._last - self._started
+        self.is_over = True
         logger.info("ready for jobs, %.1f s after the start: %s", total, ", ".join(parts))
 
 

@@ -90,13 +90,14 @@ def run(worker: Worker, queue: Queue) -> None:
         job_loop.install(lifecycle)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
-        runpod.serverless.start(
-            {
-                "handler": worker.handle,
-                "concurrency_modifier": ConcurrencyModifier(lifecycle, queue.url),
-                "return_aggregate_stream": True,
-            }
-        )
+        with queue.reporting():
+            runpod.serverless.start(
+                {
+                    "handler": worker.handle,
+                    "concurrency_modifier": ConcurrencyModifier(lifecycle, queue.url),
+                    "return_aggregate_stream": True,
+                }
+            )
     except SystemExit as end:
         if isinstance(end.__cause__, StartFailure):
             raise end.__cause__ from None

@@ -139,3 +139,9 @@ def _check_size(size: int, limit: int) -> None:
     if size > limit:
         message = f"the body is larger than {limit} bytes"
         raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
+
+
+def origin_of(request: Request) -> str:
+    """`http://host:port`, as the client has it, also behind a proxy that speaks HTTPS."""
+    secure = request.headers.get("x-forwarded-proto", "").lower() == "https"
+    return f"{'https' if secure else request.url.scheme}://{request.url.netloc}"

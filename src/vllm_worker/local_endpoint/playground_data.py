@@ -1,0 +1,82 @@
+"""What the playground shows of the local endpoint: its jobs, and what its worker says of itself."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from vllm_worker.local_endpoint.job_queue import JobQueue
+from vllm_worker.local_endpoint.jobs import Job
+from vllm_worker.playground.files import ABOUT, PREFIX, file_response
+from vllm_worker.web.requests import RequestError, json_response, parse_json
+
+MOST_JOBS = 100
+MOST_TEXT = 2000
+"""Characters of an input or an output in the list; a job has all of it."""
+
+
+class PlaygroundData:
+    """The routes under /playground, the files among them."""
+
+    def __init__(self, queue: JobQueue, endpoint_id: str) -> None:
+        self._queue = queue
+        self._endpoint_id = endpoint_id
+        self._worker: Mapping[str, Any] = {"ready": False}
+        self._heard = 0.0
+
+    def routes(self) -> list[Route]:
+        """The routes, relative to the root."""
+        return [
+            Route(ABOUT, self.about, methods=["GET"]),
+            Route(f"{PREFIX}jobs.json", self.jobs, methods=["GET"]),
+            Route(f"{PREFIX}worker.json", self.worker, methods=["GET"]),
+            Route(f"{PREFIX}worker", self.report, methods=["POST"]),
+            Route(PREFIX + "{name:path}", self.file, methods=["GET"]),
+        ]
+
+    async def about(self, request: Request) -> Response:
+        """Which door the page is at."""
+        return json_response({"door": "local", "endpoint": self._endpoint_id})
+
+    async def jobs(self, request: Request) -> Response:
+        """The newest jobs first, with the beginning of what went in and came out."""
+        now = asyncio.get_running_loop().time()
+        listed = [_listed(job, now) for job in self._queue.newest(MOST_JOBS)]
+        return json_response({"jobs": listed, "workers": self._queue.health()["workers"]})
+
+    async def worker(self, request: Request) -> Response:
+        """What the worker said last, and how many seconds ago that was."""
+        age_s = asyncio.get_running_loop().time() - self._heard
+        return json_response({**self._worker, "age_s": age_s if self._heard else None})
+
+    async def report(self, request: Request) -> Response:
+        """The worker's report; it comes once a second."""
+        said = parse_json(await request.body())
+        if not isinstance(said, dict):
+            raise RequestError(400, "the body must be a JSON object")
+        self._worker, self._heard = said, asyncio.get_running_loop().time()
+        return json_response({})
+
+    async def file(self, request: Request) -> Response:
+        """One of the page's files."""
+        return file_response(request, request.path_params["name"])
+
+
+def _listed(job: Job, now: float) -> dict[str, Any]:
+    return {
+        **job.view(),
+        "age_s": now - job.created,
+        "input": _shortened(job.input),
+        "output": _shortened(job.output if job.output is not None else job.chunks or None),
+    }
+
+
+def _shortened(value: Any) -> Any:
+    """What is JSON of a few characters as it is; of more, the text of their beginning."""
+    if value is None:
+        return None
+    text = str(json_response(value).body, "utf-8")
+    return value if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"
