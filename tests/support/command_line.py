@@ -37,20 +37,21 @@ class Terminal:
         self.process = process
         self.screen = ""
         self._device = device
+        self._seen = 0
 
     def type(self, text: str) -> None:
         os.write(self._device, text.encode())
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Until the text is on the screen, after what was there when this was last called."""
-        deadline, seen = time.monotonic() + seconds, ""
-        while text not in _CONTROL.sub("", seen):
+        """Until the text is on the screen, behind what this has waited for before."""
+        deadline = time.monotonic() + seconds
+        while (found := self.screen.find(text, self._seen)) < 0:
             left = deadline - time.monotonic()
             readable, _, _ = select.select([self._device], [], [], max(left, 0))
             assert readable, f"{text!r} did not come after:\n{self.screen}"
             part = os.read(self._device, 65536).decode(errors="replace")
-            seen += part
             self.screen += _CONTROL.sub("", part)
+        self._seen = found + len(text)
 
 
 @contextlib.contextmanager

@@ -30,14 +30,17 @@ class Timeline:
         self._parts: dict[str, float] = {}
         self._inside: dict[str, str] = {}
         self.is_over = False
-        self.on_end: Callable[[], None] = lambda: None
-        """Called after each part."""
+        self._told: Callable[[], object] = lambda: None
 
     def end(self, part: str) -> None:
         now = self._clock()
         self._parts[part] = self._parts.get(part, 0.0) + now - self._last
         self._last = now
-        self.on_end()
+        self._told()
+
+    def tell(self, call: Callable[[], object]) -> None:
+        """Have this called after each part, instead of what was called before."""
+        self._told = call
 
     @property
     def parts(self) -> dict[str, float]:

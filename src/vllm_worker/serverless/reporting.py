@@ -37,11 +37,11 @@ class Reporter:
     @contextmanager
     def during_start(self) -> Iterator[None]:
         """Report after each part of the start; not from a thread, since the engine is forked."""
-        timeline.on_end = self.post
+        timeline.tell(self.post)
         try:
             yield
         finally:
-            timeline.on_end = lambda: None
+            timeline.tell(lambda: None)
 
     @contextmanager
     def each_second(self) -> Iterator[None]:
