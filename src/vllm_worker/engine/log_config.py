@@ -45,6 +45,7 @@ _NO_ACTION_NEEDED = {
     "Triton is not installed": "the CPU build has none",
     "Model Runner V2 requires Triton": "the same",
     "Reset SSM cache type": "a default of models that most are not, and it fits",
+    "Failed to create oneDNN linear": "a CPU without AVX-512; PyTorch's own does the same",
     "%s is not found in LD_PRELOAD": "faster memory for CPUs, which are there to try models on",
 }
 """The beginning of a warning of vLLM → why nobody has to do anything about it."""

@@ -48,9 +48,13 @@ class PlaygroundData:
         return json_response({"jobs": listed, "workers": self._queue.health()["workers"]})
 
     async def worker(self, request: Request) -> Response:
-        """What the worker said last, and how many seconds ago that was."""
-        age_s = asyncio.get_running_loop().time() - self._heard
-        return json_response({**self._worker, "age_s": age_s if self._heard else None})
+        """What the worker said last, and how many seconds ago that was.
+
+        A worker that did not start this endpoint says nothing, and counts all the same.
+        """
+        age_s = asyncio.get_running_loop().time() - self._heard if self._heard else None
+        alive = sum(self._queue.health()["workers"].values())
+        return json_response({**self._worker, "age_s": age_s, "alive": alive})
 
     async def report(self, request: Request) -> Response:
         """The worker's report; it comes once a second."""

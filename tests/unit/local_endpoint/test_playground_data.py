@@ -51,12 +51,14 @@ async def test_outputs_and_chunks_are_shown() -> None:
 
 async def test_the_worker_is_as_it_said_last() -> None:
     async with client_of() as client:
-        assert (await client.get(WORKER)).json() == {"ready": False, "age_s": None}
+        assert (await client.get(WORKER)).json() == {
+            "ready": False, "age_s": None, "alive": 0,
+        }  # fmt: skip
         await client.post("/playground/worker", json={"ready": True, "parts": {"engine": 3}})
         said = (await client.get(WORKER)).json()
         refused = await client.post("/playground/worker", json=[1])
     assert said.pop("age_s") < 60
-    assert said == {"ready": True, "parts": {"engine": 3}}
+    assert said == {"ready": True, "parts": {"engine": 3}, "alive": 0}
     assert refused.status_code == 400
 
 

@@ -83,12 +83,8 @@ def test_what_needs_no_key() -> None:
 
 def test_libraries_are_of_the_version_that_is_said() -> None:
     table = (VENDOR / "README.md").read_text()
-    rows = re.findall(r"^\| `([\w.]+)`.*\| `(\w+)`.*\| ([\d.]+) \|", table, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w.]+)`[^|]*\| `(\w+)`[^|]*\| ([\d.]+) \|", table, re.MULTILINE)
     assert len(rows) == 3
-    for name, version, license in rows:
-        head = (VENDOR / name).read_text()[:1000]
-        assert version in head, name
-        assert (
-            VENDOR / f"{name.replace('purify', 'dompurify').removesuffix('.js')}.LICENSE"
-        ).exists()
-        assert license
+    for name, package, version in rows:
+        assert version in (VENDOR / name).read_text()[:1000], name
+        assert (VENDOR / f"{package}.LICENSE").exists()

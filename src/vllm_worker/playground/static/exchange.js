@@ -1,7 +1,7 @@
 // Below an answer: when its parts came, what that means in figures, and the exchange as it was.
 
 import uPlot from "/playground/vendor/uplot.js";
-import {$, element, seconds} from "/playground/dom.js";
+import {element, seconds} from "/playground/dom.js";
 import {getKey} from "/playground/api.js";
 import {curl, inJavaScript, inPython} from "/playground/snippets.js";
 

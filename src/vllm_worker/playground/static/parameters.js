@@ -19,7 +19,7 @@ export function showParameters(context) {
     $("parameters").append(element("label", {}, label, input));
   }
   $("parameters").append(
-    element("label", {}, "Stop, one a line", element("input", {type: "text", id: "p-stop", placeholder: "none"})),
+    element("label", {}, "Stop", element("input", {type: "text", id: "p-stop", placeholder: "none"})),
   );
 }
 

@@ -32,8 +32,8 @@ export async function updateWorker(visible) {
   return state;
 }
 
-function stateOf({ready, parts, current_s: current, age_s: age}) {
-  if (age === null) return "no worker has been heard of yet";
+function stateOf({ready, parts, current_s: current, age_s: age, alive}) {
+  if (age === null) return alive ? "ready" : "no worker has been heard of yet";
   if (ready) return age > SILENT_S ? `the worker has been silent for ${seconds(age)}` : "ready";
   if (!parts) return "the worker is starting";
   const total = Object.values(parts).reduce((sum, part) => sum + part, current + (age ?? 0));
