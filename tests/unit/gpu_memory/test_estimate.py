@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tests.support.model_configs import LLAMA, QWEN
-from vllm_worker import __main__ as command
 from vllm_worker.configuration import load_configuration
 from vllm_worker.configuration.model_files import read_model, weights_of
 from vllm_worker.errors import ConfigurationError
 from vllm_worker.gpu_memory.estimate import GB, GIB, Model, read_options
+from vllm_worker.machine import commands
 
 DEEPSEEK = LLAMA | {
     "model_type": "deepseek_v3",
@@ -307,9 +307,8 @@ def test_a_value_that_is_not_known(model_folder: Path) -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str, **environ: str) -> int:
-    monkeypatch.setattr("sys.argv", ["vllm_worker", "config", *words])
     monkeypatch.setattr("os.environ", {"BASE_PATH": "/no/such"} | environ)
-    return command.main()
+    return commands.main(["config", *words])
 
 
 def test_the_table_has_a_line_for_each_gpu(

@@ -86,6 +86,7 @@ async function run() {
     // The door of a worker that starts has nothing but its health.
     door = "http";
   }
+  $("base-url").textContent = `${location.origin}/v1`;
   $("tab-jobs").hidden = door !== "local";
   startChat({door});
   startWorker();
