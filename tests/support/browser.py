@@ -121,7 +121,7 @@ class Page:
 @asynccontextmanager
 async def browser_page(profile: Path) -> AsyncIterator[Page]:
     """A page of a browser of its own, whose files go to `profile`. Skips where there is none."""
-    program = shutil.which("chromium")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
     if not program:
         pytest.skip("Chromium is not installed (Debian's package chromium)")
     process = await asyncio.create_subprocess_exec(

@@ -160,10 +160,10 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def running_worker(
-    environment: dict[str, str], script: str = "handler.py"
+    environment: dict[str, str], script: str = "handler.py", until_ready: bool = True
 ) -> Iterator[WorkerProcess]:
     worker = WorkerProcess(environment, script)
     try:
-        yield worker.wait_until_ready()
+        yield worker.wait_until_ready() if until_ready else worker
     finally:
         worker.stop()

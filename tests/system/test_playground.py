@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.browser import Page, browser_page
 from tests.support.http_worker import KEY
-from tests.support.worker_process import ROOT, WorkerProcess
+from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 from vllm_worker.local_endpoint.process import EndpointProcess
 
 SHOTS = ROOT / ".playground"
@@ -135,12 +135,21 @@ async def test_a_failed_job_is_seen_with_its_reason_and_tried_again(
     assert "1 worker" in await page.text("#job-counts")
 
 
-async def test_the_worker_tells_of_itself(local_page: Page) -> None:
-    page = local_page
-    await page.press("Tab")
-    await page.click("#tab-worker")
-    await page.wait_for("document.getElementById('worker-state').innerText")
-    await page.screenshot(SHOTS / "worker-without-report.png")
+async def test_a_worker_that_starts_is_seen_to_and_tells_of_itself(page: Page) -> None:
+    with running_worker({"PORT": "0", "HF_TOKEN": "hf_secret"}, until_ready=False) as worker:
+        url = worker.wait_for(r"serving on (\S+) once")[1]
+        await page.open(f"{url}/#worker")
+        await page.wait_for("document.getElementById('state').innerText.includes('is starting')")
+        await page.wait_for("document.querySelectorAll('#timeline .bar').length > 1")
+        await page.wait_for(IS_READY, 240)
+        assert await page.text("#state") == "ready"
+        assert "warm-up" in await page.text("#timeline")
+        await page.wait_for("document.querySelectorAll('.plot canvas').length > 1")
+        shown = await page.text("#configuration")
+        assert "HF_TOKEN" in shown
+        assert "hf_secret" not in str(await page.evaluate("document.body.innerHTML"))
+        await page.screenshot(SHOTS / "worker.png")
+        await page.call("Page.navigate", url="about:blank")  # it would ask on
 
 
 async def test_the_door_asks_for_a_key_and_has_the_rest(page: Page, door_url: str) -> None:
@@ -166,7 +175,7 @@ async def test_the_door_asks_for_a_key_and_has_the_rest(page: Page, door_url: st
     shown = await page.text("#configuration")
     assert "MODEL_NAME" in shown
     assert KEY not in str(await page.evaluate("document.body.innerHTML"))
-    await page.screenshot(SHOTS / "worker.png")
+    await page.screenshot(SHOTS / "worker-http.png")
 
 
 async def test_the_page_is_usable_on_a_phone_and_by_keys(
