@@ -10,14 +10,28 @@ import sys
 import time
 from collections.abc import Iterator
 
+from typer.testing import CliRunner
+
 from tests.support.worker_process import ROOT
+from vllm_worker.__main__ import application
 
 _COMMAND = [sys.executable, "-m", "vllm_worker"]
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 def command_line(*words: str, piped: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-    """One run of the command, to its end."""
+    """One run of the command, to its end: in this process, where OpenAI's client is imported."""
+    runner = CliRunner(env={"NO_COLOR": "1", "COLUMNS": "200", **environ})
+    ran = runner.invoke(application(), words, input=piped)
+    if ran.exception and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr)
+
+
+def command_line_process(
+    *words: str, piped: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     return subprocess.run(
         [*_COMMAND, *words],
         cwd=ROOT,

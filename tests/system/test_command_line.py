@@ -3,24 +3,20 @@
 import json
 import re
 import shlex
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.audio import sound
-from tests.support.command_line import command_line, terminal
+from tests.support.command_line import command_line, command_line_process, terminal
 from tests.support.http_worker import KEY
 from tests.support.running import running_endpoint
 from tests.support.tool_calls import WEATHER
 from tests.support.waiting import eventually
 from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 from vllm_worker.local_endpoint.process import EndpointProcess
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -158,33 +154,37 @@ def test_the_queue_is_counted_and_emptied() -> None:
 
 
 def test_a_conversation_in_a_terminal(local: list[str]) -> None:
-    options = ["--max-tokens", "1500", "--set", "ignore_eos=true"]
+    options = ["--max-tokens", "1900", "--set", "ignore_eos=true"]
     with terminal("chat", *local, *options) as window:
         window.wait_for("> ")
         window.type("/set\n")
         window.wait_for("there is no /set")
         window.wait_for("> ")
-        window.type("Tell me a long story\n")
-        time.sleep(1)
+        window.type("What is vLLM?\n")
+        window.wait_for("vLLM is")
         window.type("\x03")
         window.wait_for("stopped")
-        window.wait_for("> ")
-        window.type("\x04")
-        assert window.process.wait(30) == 0
-    with terminal("chat", "demo", *local, "--max-tokens", "5") as window:
-        window.wait_for("> ")
-        window.type("Hello\n")
         window.wait_for("> ")
         window.type("/exit\n")
         assert window.process.wait(30) == 0
 
 
 def test_ctrl_c_in_one_answer_ends_the_command(local: list[str]) -> None:
-    with terminal("chat", "A story", *local, "--max-tokens", "1500", "-p", "ignore_eos=true") as it:
-        time.sleep(3)
-        it.type("\x03")
-        it.wait_for("stopped")
-        assert it.process.wait(30) == 130
+    options = ["--max-tokens", "1900", "--set", "ignore_eos=true"]
+    with terminal("chat", "What is vLLM?", *local, *options) as window:
+        window.wait_for("vLLM is")
+        window.type("\x03")
+        window.wait_for("vllm-worker: stopped")
+        assert window.process.wait(30) == 130
+
+
+def test_a_process_in_a_pipe_says_the_same(local: list[str]) -> None:
+    words = ["chat", *local, "--max-tokens", "10", "--temperature", "0"]
+    ran = command_line_process(*words, piped="What is vLLM?")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == good(*words, piped="What is vLLM?")
+    ran = command_line_process("models", "--url", "http://127.0.0.1:1")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (3, 1)
 
 
 def test_profiles(fresh_home: Path, place: list[str]) -> None:

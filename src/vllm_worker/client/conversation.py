@@ -72,6 +72,8 @@ class Conversation:
                 self._turn(text)
             except ClientError as error:
                 say(str(error))
+            except KeyboardInterrupt:  # before the answer had begun
+                say("stopped")
 
     def _turn(self, text: str) -> None:
         if text.startswith("/"):

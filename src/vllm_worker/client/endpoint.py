@@ -35,7 +35,10 @@ class Endpoint:
 
 
 def at_url(url: str, key: str | None = None) -> Endpoint:
-    """An endpoint by any of its URLs: its root, `…/v1`, `…/v2/ID` or `…/v2/ID/openai/v1`."""
+    """An endpoint by any of its URLs: its root, `…/v1`, `…/v2/ID` or `…/v2/ID/openai/v1`.
+
+    White space around a key, such as the line break at the end of a file, is no part of it.
+    """
     plain = url.strip().rstrip("/")
     try:
         parts = urlsplit(plain)
@@ -47,7 +50,8 @@ def at_url(url: str, key: str | None = None) -> Endpoint:
         raise ClientError(message, ExitCode.USAGE)
     root = _OF_OPENAI.sub("", plain)
     # RunPod's gateway and the local endpoint have OpenAI's API under /openai; a server has not.
-    return Endpoint(root, f"{root}/openai/v1" if _QUEUE.search(root) else f"{root}/v1", key)
+    openai_url = f"{root}/openai/v1" if _QUEUE.search(root) else f"{root}/v1"
+    return Endpoint(root, openai_url, (key or "").strip() or None)
 
 
 def on_runpod(endpoint_id: str, key: str | None, base_url: str = RUNPOD_URL) -> Endpoint:

@@ -58,6 +58,9 @@ class PlaygroundData:
 
     async def report(self, request: Request) -> Response:
         """The worker's report; it comes once a second."""
+        if request.headers.get("content-type") != "application/json":
+            # A page from elsewhere cannot send this type without being asked for permission.
+            raise RequestError(415, "the body must be application/json")
         said = parse_json(await request.body())
         if not isinstance(said, dict):
             raise RequestError(400, "the body must be a JSON object")

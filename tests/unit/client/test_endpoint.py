@@ -36,6 +36,8 @@ def test_an_endpoint_on_runpod_is_a_queue() -> None:
     assert endpoint.is_queue
     assert endpoint.key == "key"
     assert not at_url("http://h/v1").is_queue
+    assert at_url("http://h", " key\n").key == "key"
+    assert at_url("http://h", " ").key is None
     with pytest.raises(ClientError, match="is not the id of an endpoint"):
         on_runpod("https://h", None)
 

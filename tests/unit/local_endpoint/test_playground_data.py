@@ -57,9 +57,10 @@ async def test_the_worker_is_as_it_said_last() -> None:
         await client.post("/playground/worker", json={"ready": True, "parts": {"engine": 3}})
         said = (await client.get(WORKER)).json()
         refused = await client.post("/playground/worker", json=[1])
+        of_a_page = await client.post("/playground/worker", content='{"ready": false}')
     assert said.pop("age_s") < 60
     assert said == {"ready": True, "parts": {"engine": 3}, "alive": 0}
-    assert refused.status_code == 400
+    assert (refused.status_code, of_a_page.status_code) == (400, 415)
 
 
 @pytest.mark.parametrize(
