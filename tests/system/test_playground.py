@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.browser import Page, browser_page
-from tests.support.http_worker import KEY
+from tests.support.http_worker import KEY, http_worker
 from tests.support.worker_process import ROOT, WorkerProcess, running_worker
 from vllm_worker.local_endpoint.process import EndpointProcess
 
@@ -150,6 +150,26 @@ async def test_a_worker_that_starts_is_seen_to_and_tells_of_itself(page: Page) -
         assert "hf_secret" not in str(await page.evaluate("document.body.innerHTML"))
         await page.screenshot(SHOTS / "worker.png")
         await page.call("Page.navigate", url="about:blank")  # it would ask on
+
+
+async def test_the_door_shows_the_page_while_its_worker_starts(page: Page) -> None:
+    worker, url = http_worker()
+    try:
+        worker.wait_for("listening on")
+        await page.open(f"{url}/#worker")
+        await page.wait_for("document.getElementById('state').innerText.includes('is starting')")
+        # The worker's own server takes over, and asks for a key.
+        await page.wait_for("!document.getElementById('key-form').hidden", 240)
+        await page.fill("#key", KEY)
+        await page.click("#key-form button")
+        await page.wait_for(IS_READY)
+        # A refused connection between the two servers, and the key that was missing.
+        allowed = ("401", "ERR_CONNECTION", "ERR_EMPTY_RESPONSE", "503")
+        assert all(any(word in error for word in allowed) for error in page.errors), page.errors
+        page.errors.clear()
+        await page.call("Page.navigate", url="about:blank")  # it would ask on
+    finally:
+        worker.stop()
 
 
 async def test_the_door_asks_for_a_key_and_has_the_rest(page: Page, door_url: str) -> None:

@@ -38,9 +38,12 @@ _HEADERS = {
 
 def welcome(request: Request, places: Mapping[str, str]) -> Response:
     """The answer at `/`: the page for a browser; for a program `places`, paths by what is there."""
-    if "text/html" in request.headers.get("accept", ""):
-        return file_response(request, PAGE)
-    return json_response(places)
+    return file_response(request) if wants_page(request) else json_response(places)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks."""
+    return "text/html" in request.headers.get("accept", "")
 
 
 def is_file(path: str) -> bool:
@@ -48,7 +51,7 @@ def is_file(path: str) -> bool:
     return path.startswith(PREFIX) and path.removeprefix(PREFIX) in _names()
 
 
-def file_response(request: Request, name: str) -> Response:
+def file_response(request: Request, name: str = PAGE) -> Response:
     """One of the files; 304 for a browser that has it, 404 if there is none of this name."""
     if name not in _names():
         return json_response({"error": f"there is no {PREFIX}{name}"}, 404)

@@ -33,6 +33,7 @@ export async function updateWorker(visible) {
 }
 
 function stateOf({ready, parts, current_s: current, age_s: age, alive}) {
+  if (current !== undefined && !ready && !parts) return `the worker is starting, ${seconds(current)} so far`;
   if (age === null) return alive ? "ready" : "no worker has been heard of yet";
   if (ready) return age > SILENT_S ? `the worker has been silent for ${seconds(age)}` : "ready";
   if (!parts) return "the worker is starting";
