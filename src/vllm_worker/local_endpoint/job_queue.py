@@ -13,12 +13,14 @@ from itertools import islice
 from typing import Any, Protocol
 
 from vllm_worker.local_endpoint.errors import openai_error
-from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status, Timer
+from vllm_worker.local_endpoint.jobs import Job, JobPolicy, Status, Timer, excerpt
 from vllm_worker.local_endpoint.limits import Limits
 from vllm_worker.local_endpoint.workers import Worker, Workers
 from vllm_worker.web.requests import RequestError
 
 CLOSING = "the endpoint is closing"
+_SHOWN = 1000
+"""Characters of an input that are kept when it is used up."""
 
 
 class Clock(Protocol):
@@ -87,6 +89,12 @@ class JobQueue:
     def newest(self, most: int) -> list[Job]:
         """The jobs that were submitted last, the newest first."""
         return list(islice(reversed(self._jobs.values()), most))
+
+    def counts(self) -> dict[str, int]:
+        """Jobs by their state, the final ones since the endpoint's start."""
+        in_progress = self._workers.jobs_in_progress()
+        now = {Status.IN_QUEUE: len(self._waiting), Status.IN_PROGRESS: in_progress}
+        return {status: now.get(status, self._ended[status]) for status in Status}
 
     def expire_in(self, job: Job, seconds: float) -> None:
         """Change how long the job is kept, from now on."""
@@ -225,7 +233,7 @@ class JobQueue:
         job.finished = self._clock.time()
         self._waiting.pop(job.id, None)
         if status in (Status.COMPLETED, Status.CANCELLED):
-            job.input = None
+            job.input, job.shown = None, excerpt(job.input, _SHOWN)
         if worker := self._workers.get(job.worker_id):
             worker.jobs.discard(job.id)
             if status in (Status.CANCELLED, Status.TIMED_OUT):

@@ -62,6 +62,7 @@ class Job:
     chunks: list[Any] = field(default_factory=list)
     begun: bool = False  # its worker has been heard of it
     timer: Timer | None = None
+    shown: Any = None  # the beginning of an input that is used up, for those who look
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -102,6 +103,58 @@ class Job:
         if self.error is not None:
             view["error"] = self.error
         return view
+
+
+def excerpt(value: Any, room: int) -> Any:
+    """The beginning of a JSON value, of about `room` characters; "…" stands for the rest.
+
+    It looks at no more of the value than it returns.
+    """
+    return _Excerpt(room).of(value)
+
+
+_DEEPEST = 20
+
+
+class _Excerpt:
+    """Takes from a value until the room is used up."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict | list) and depth == _DEEPEST:
+            return "…"
+        if isinstance(value, dict):
+            return self._object(value, depth)
+        if isinstance(value, list):
+            return self._list(value, depth)
+        self._room -= 8
+        return value
+
+    def _text(self, text: str) -> str:
+        shown = text[: max(0, self._room)]
+        self._room -= len(shown) + 4  # with quotes, and a colon or a comma
+        return shown if len(shown) == len(text) else f"{shown}…"
+
+    def _object(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        for name, inside in value.items():
+            if self._room <= 0:
+                return shown | {"…": "…"}
+            name = self._text(name)  # before the value, which may take all of the room
+            shown[name] = self.of(inside, depth + 1)
+        return shown
+
+    def _list(self, value: list[Any], depth: int) -> list[Any]:
+        shown: list[Any] = []
+        for inside in value:
+            if self._room <= 0:
+                return [*shown, "…"]
+            shown.append(self.of(inside, depth + 1))
+        return shown
 
 
 def _milliseconds(start: float, end: float) -> int:

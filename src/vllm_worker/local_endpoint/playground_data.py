@@ -9,13 +9,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from vllm_worker.local_endpoint.job_queue import JobQueue
-from vllm_worker.local_endpoint.jobs import Job
+from vllm_worker.local_endpoint.jobs import Job, excerpt
 from vllm_worker.playground.files import ABOUT, PREFIX, file_response
-from vllm_worker.web.requests import RequestError, json_response, parse_json
+from vllm_worker.web.requests import RequestError, json_response, parse_json, read_body
 
 MOST_JOBS = 100
 MOST_TEXT = 2000
 """Characters of an input or an output in the list; a job has all of it."""
+MOST_REPORT = 4 * 1024**2
+"""Bytes of what a worker says of itself, which is mostly metrics."""
 
 
 class PlaygroundData:
@@ -45,7 +47,8 @@ class PlaygroundData:
         """The newest jobs first, with the beginning of what went in and came out."""
         now = asyncio.get_running_loop().time()
         listed = [_listed(job, now) for job in self._queue.newest(MOST_JOBS)]
-        return json_response({"jobs": listed, "workers": self._queue.health()["workers"]})
+        workers = self._queue.health()["workers"]
+        return json_response({"jobs": listed, "counts": self._queue.counts(), "workers": workers})
 
     async def worker(self, request: Request) -> Response:
         """What the worker said last, and how many seconds ago that was.
@@ -61,7 +64,7 @@ class PlaygroundData:
         if request.headers.get("content-type") != "application/json":
             # A page from elsewhere cannot send this type without being asked for permission.
             raise RequestError(415, "the body must be application/json")
-        said = parse_json(await request.body())
+        said = parse_json(await read_body(request, MOST_REPORT))
         if not isinstance(said, dict):
             raise RequestError(400, "the body must be a JSON object")
         self._worker, self._heard = said, asyncio.get_running_loop().time()
@@ -73,17 +76,11 @@ class PlaygroundData:
 
 
 def _listed(job: Job, now: float) -> dict[str, Any]:
+    """Both are cut without being written as JSON first, which takes long for a long one."""
     return {
         **job.view(),
         "age_s": now - job.created,
-        "input": _shortened(job.input),
-        "output": _shortened(job.output if job.output is not None else job.chunks or None),
+        "input": excerpt(job.input if job.shown is None else job.shown, MOST_TEXT),
+        "output": excerpt(job.output if job.output is not None else job.chunks or None, MOST_TEXT),
+        "error": excerpt(job.error, MOST_TEXT),
     }
-
-
-def _shortened(value: Any) -> Any:
-    """What is JSON of a few characters as it is; of more, the text of their beginning."""
-    if value is None:
-        return None
-    text = str(json_response(value).body, "utf-8")
-    return value if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}…"

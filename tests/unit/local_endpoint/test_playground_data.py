@@ -5,7 +5,8 @@ import pytest
 
 from vllm_worker.local_endpoint.app import create_app
 from vllm_worker.local_endpoint.job_queue import JobQueue
-from vllm_worker.local_endpoint.playground_data import MOST_JOBS, MOST_TEXT
+from vllm_worker.local_endpoint.jobs import excerpt
+from vllm_worker.local_endpoint.playground_data import MOST_JOBS, MOST_REPORT, MOST_TEXT
 from vllm_worker.web.keys import Keys
 
 JOBS = "/playground/jobs.json"
@@ -33,8 +34,53 @@ async def test_a_long_input_is_shown_by_its_beginning() -> None:
     async with client_of() as client:
         await client.post("/run", json={"input": {"prompt": "ü" * 10_000}})
         (job,) = (await client.get(JOBS)).json()["jobs"]
-    assert job["input"].startswith('{"prompt":')
-    assert len(job["input"]) == MOST_TEXT + 1
+    prompt = job["input"]["prompt"]
+    assert prompt.endswith("ü…")
+    assert MOST_TEXT - 50 < len(prompt) <= MOST_TEXT
+
+
+async def test_an_input_is_shown_when_its_job_is_done() -> None:
+    async with client_of() as client:
+        for prompt in ("short", "x" * 10_000):
+            await client.post("/run", json={"input": {"prompt": prompt}})
+            job_id = (await client.get("/v2/e1/job-take/w")).json()["id"]
+            await client.post(f"/v2/e1/job-done/w/{job_id}", content='{"output": [1]}')
+        long, short = (await client.get(JOBS)).json()["jobs"]
+    assert (short["status"], short["input"]) == ("COMPLETED", {"prompt": "short"})
+    assert 900 < len(long["input"]["prompt"]) <= 1001
+
+
+async def test_jobs_are_counted_by_their_state() -> None:
+    async with client_of() as client:
+        ids = [(await client.post("/run", json={"input": {}})).json()["id"] for _ in range(3)]
+        await client.post(f"/cancel/{ids[0]}")
+        await client.get("/v2/e1/job-take/w")
+        counts = (await client.get(JOBS)).json()["counts"]
+    assert {status for status, count in counts.items() if count == 0} == {
+        "COMPLETED", "FAILED", "TIMED_OUT",
+    }  # fmt: skip
+    assert counts["IN_QUEUE"] == counts["IN_PROGRESS"] == counts["CANCELLED"] == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "room", "shown"),
+    [
+        ({"a": [1, 2.5, None, True]}, 100, {"a": [1, 2.5, None, True]}),
+        ("abcdef", 3, "abc…"),
+        ({"a": "bcd", "e": 1}, 7, {"a": "bc…", "…": "…"}),
+        ([1, 2, 3], 10, [1, 2, "…"]),
+        (None, 0, None),
+    ],
+)
+def test_an_excerpt_is_the_beginning(value: object, room: int, shown: object) -> None:
+    assert excerpt(value, room) == shown
+
+
+def test_an_excerpt_of_a_deep_value_is_not_deep() -> None:
+    deep: list = []
+    for _ in range(10_000):
+        deep = [deep]
+    assert str(excerpt(deep, 1000)).count("[") == 20
 
 
 async def test_outputs_and_chunks_are_shown() -> None:
@@ -61,6 +107,15 @@ async def test_the_worker_is_as_it_said_last() -> None:
     assert said.pop("age_s") < 60
     assert said == {"ready": True, "parts": {"engine": 3}, "alive": 0}
     assert (refused.status_code, of_a_page.status_code) == (400, 415)
+
+
+async def test_a_worker_says_no_more_than_fits() -> None:
+    async with client_of() as client:
+        long = b" " * (MOST_REPORT + 1)
+        kind = {"Content-Type": "application/json"}
+        said = await client.post("/playground/worker", content=long, headers=kind)
+        assert said.status_code == 413
+        assert (await client.get(WORKER)).json()["age_s"] is None
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,24 @@
 import {json, post} from "/playground/api.js";
 import {$, element, seconds} from "/playground/dom.js";
 
+const STATES = {
+  IN_QUEUE: {word: "in queue", always: true},
+  IN_PROGRESS: {word: "in progress", always: true},
+  COMPLETED: {word: "completed", always: true},
+  FAILED: {word: "failed"},
+  CANCELLED: {word: "cancelled"},
+  TIMED_OUT: {word: "timed out"},
+};
 const rows = new Map();
 
 export async function updateJobs() {
-  const {jobs, workers} = await json("/playground/jobs.json");
-  const tally = (status) => jobs.filter((job) => job.status === status).length;
+  const {jobs, counts, workers} = await json("/playground/jobs.json");
   const alive = (workers?.idle ?? 0) + (workers?.running ?? 0);
-  $("job-counts").textContent =
-    `${tally("IN_QUEUE")} in queue · ${tally("IN_PROGRESS")} in progress · ` +
-    `${alive} ${alive === 1 ? "worker" : "workers"}`;
+  const tally = Object.entries(counts).filter(([status, count]) => count || STATES[status].always);
+  $("job-counts").textContent = [
+    ...tally.map(([status, count]) => `${count} ${STATES[status].word}`),
+    `${alive} ${alive === 1 ? "worker" : "workers"}`,
+  ].join(" · ");
   $("no-jobs").hidden = jobs.length > 0;
   const known = new Set(jobs.map(({id}) => id));
   for (const [id, row] of rows) {
