@@ -2,7 +2,8 @@
 
 import json
 import re
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from vllm_worker.configuration.catalogue import Variable, catalogue
 
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_?KEY|ACCESS_KEY|CREDENTIAL")
 """In the names of other programs' variables."""
+_SECRET_FIELD = re.compile(
+    r"(^|[_-])(token|secret|password|passwd|api_?key|access_key|secret_key|credentials?)$", re.I
+)
+"""The names of fields in JSON options; those with tokens that are counted have another end."""
+_URL_PASSWORD = re.compile(r"(?<=://)[^/@\s\"]+@")
 
 
 def effective(configuration: "Configuration", as_json: bool = False) -> str:
@@ -20,14 +26,16 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
     for name, variable in catalogue().items():
         value = configuration.values.get(name)
         if value:
-            rows.append((name, "***" if variable.secret else value.text, value.origin))
+            rows.append((name, "***" if variable.secret else _masked(value.text), value.origin))
         elif variable.category:
             default = "vLLM's default" if variable.option else "worker's defaults"
             rows.append((name, variable.default, default))
     if configuration.file_flags:
-        rows.append(("extra_flags", " ".join(configuration.file_flags), "WORKER_CONFIG_FILE"))
+        rows.append(
+            ("extra_flags", _masked(" ".join(configuration.file_flags)), "WORKER_CONFIG_FILE")
+        )
     rows += [
-        (name, "***" if _SECRET.search(name) else text, "for libraries")
+        (name, "***" if _SECRET.search(name) else _masked(text), "for libraries")
         for name, text in configuration.library_env.items()
         if name not in catalogue()
     ]
@@ -36,6 +44,31 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
             {name: {"value": text, "origin": origin} for name, text, origin in rows}, indent=2
         )
     return table([("variable", "value", "where from"), *rows])
+
+
+def _masked(text: str) -> str:
+    """Without the password of a URL, and without the secrets in an option's JSON, such as those of
+    a connector.
+    """
+    if text.lstrip().startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            masked = _masked_fields(value)
+            text = text if masked == value else json.dumps(masked, ensure_ascii=False)
+    return _URL_PASSWORD.sub("***@", text)
+
+
+def _masked_fields(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_masked_fields(inside) for inside in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: "***"
+        if isinstance(inside, str) and _SECRET_FIELD.search(name)
+        else _masked_fields(inside)
+        for name, inside in value.items()
+    }
 
 
 def listing(word: str) -> str:
