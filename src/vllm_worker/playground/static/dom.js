@@ -13,5 +13,8 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** One of style.css, as uPlot asks for it each time it draws: it differs in the dark. */
+export const colour = (name) => () => getComputedStyle(document.documentElement).getPropertyValue(name);
+
 export const seconds = (value) =>
   value === null || value === undefined ? "–" : `${value < 10 ? value.toFixed(2) : value.toFixed(0)} s`;

@@ -1,7 +1,7 @@
 // Below an answer: when its parts came, what that means in figures, and the exchange as it was.
 
 import uPlot from "/playground/vendor/uplot.js";
-import {element, seconds} from "/playground/dom.js";
+import {colour, element, seconds} from "/playground/dom.js";
 import {getKey} from "/playground/api.js";
 import {curl, inJavaScript, inPython} from "/playground/snippets.js";
 
@@ -69,23 +69,41 @@ export class Exchange {
       element("h4", {}, "Response"),
       element("pre", {tabindex: "0"}, this.raw.slice(0, MOST_SHOWN) || "nothing"),
     );
-    bars(chart, this.parts, this.inTokens);
+    keepColours(bars(chart, this.parts, this.inTokens));
   }
 }
 
 async function copied(button, text) {
-  await navigator.clipboard.writeText(text);
   button.dataset.copied = text;
   const said = button.textContent;
-  button.textContent = "Copied";
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    // Browsers copy on https and on this machine alone; elsewhere the text is there to be selected.
+    const shown = element("textarea", {rows: 8, readonly: true, "aria-label": said}, text);
+    button.closest(".copy").querySelector("textarea")?.remove();
+    button.closest(".copy").append(shown);
+    shown.focus();
+    shown.select();
+    return;
+  }
   setTimeout(() => (button.textContent = said), 1500);
 }
 
+const drawn = new Set();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((chart) => chart.redraw()));
+
+/** Have a chart drawn again when the colours change; those that are gone from the page are let go. */
+function keepColours(chart) {
+  for (const each of drawn) if (!each.root.isConnected) drawn.delete(each);
+  drawn.add(chart);
+}
+
 function bars(place, parts, inTokens) {
-  const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
   const axis = {stroke: colour("--faint"), grid: {stroke: colour("--line"), width: 1}, ticks: {show: false}};
   const last = Math.max(parts.at(-1)?.at ?? 0, 0.01);
-  new uPlot(
+  return new uPlot(
     {
       width: place.clientWidth || 600,
       height: 160,

@@ -1,7 +1,7 @@
 // Prometheus' text as numbers, and their course over the last minutes.
 
 import uPlot from "/playground/vendor/uplot.js";
-import {element} from "/playground/dom.js";
+import {colour, element} from "/playground/dom.js";
 
 const MOST = 300; // samples
 
@@ -82,7 +82,6 @@ class Plot {
   }
 
   make() {
-    const colour = (name) => getComputedStyle(document.body).getPropertyValue(name);
     const axis = {stroke: colour("--faint"), grid: {show: false}, ticks: {show: false}};
     const clock = (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString());
     return new uPlot(

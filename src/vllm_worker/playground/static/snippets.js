@@ -11,7 +11,8 @@ export function curl({origin, path, body}, key) {
   const lines = [`curl -sN ${origin}${path}`, "-H 'Content-Type: application/json'"];
   if (key) lines.push(`-H "Authorization: Bearer $API_KEY"`);
   lines.push(`-d ${quoted(indented(body))}`);
-  return lines.join(" \\\n  ");
+  const command = lines.join(" \\\n  ");
+  return path === "/run" ? `${command}\n\n# The output, chunk by chunk: curl -s ${origin}/stream/ID` : command;
 }
 
 export function inPython({origin, path, body}, key) {
@@ -32,24 +33,43 @@ for chunk in stream:
         print(chunk.choices[0].delta.content or "", end="", flush=True)
 `;
   }
-  return `${key ? "import os\n" : ""}import urllib.request, json
+  const headers = `{"Content-Type": "application/json"${key ? `, "Authorization": "Bearer " + ${secret}` : ""}}`;
+  const begin = `${key ? "import os\n" : ""}import json
+import urllib.request
 
-request = urllib.request.Request(
-    "${origin}${path}",
-    json.dumps(${python(body)}).encode(),
-    {"Content-Type": "application/json"${key ? `, "Authorization": "Bearer " + ${secret}` : ""}},
-)
-print(urllib.request.urlopen(request).read().decode())
+HEADERS = ${headers}
+
+
+def ask(path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.urlopen(urllib.request.Request("${origin}" + path, data, HEADERS))
+
+
+`;
+  if (path !== "/run") return `${begin}for line in ask("${path}", ${python(body)}):\n    print(line.decode(), end="", flush=True)\n`;
+  return `${begin}job = json.load(ask("/run", ${python(body)}))
+while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
+    job = json.load(ask("/stream/" + job["id"])) | {"id": job["id"]}
+    for chunk in job["stream"]:
+        print("".join(chunk["output"]["choices"][0]["tokens"]), end="", flush=True)
 `;
 }
 
 export function inJavaScript({origin, path, body}, key) {
   const secret = key ? `, Authorization: \`Bearer \${process.env.API_KEY}\`` : "";
-  return `const response = await fetch("${origin}${path}", {
+  const begin = `const headers = {"Content-Type": "application/json"${secret}};
+const response = await fetch("${origin}${path}", {
   method: "POST",
-  headers: {"Content-Type": "application/json"${secret}},
+  headers,
   body: JSON.stringify(${indented(body)}),
 });
-for await (const part of response.body) process.stdout.write(part);
+`;
+  if (path !== "/run") return `${begin}for await (const part of response.body) process.stdout.write(part);\n`;
+  return `${begin}let job = await response.json();
+const {id} = job;
+while (["IN_QUEUE", "IN_PROGRESS"].includes(job.status)) {
+  job = await (await fetch("${origin}/stream/" + id, {headers})).json();
+  for (const {output} of job.stream) process.stdout.write(output.choices[0].tokens.join(""));
+}
 `;
 }
