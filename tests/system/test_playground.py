@@ -6,6 +6,7 @@ Screenshots of each view are in .playground/, beside the tests.
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,6 +68,37 @@ async def test_an_answer_streams_and_shows_how_it_came(local_page: Page, form: s
     await page.screenshot(SHOTS / f"chat-{form}.png")
 
 
+async def test_copied_programs_of_the_native_form_print_the_answer(
+    local_page: Page, tmp_path: Path
+) -> None:
+    page = local_page
+    await page.click("[value=native]")
+    said = await answer(page, "What is RunPod?")
+    await page.click(".exchange summary")
+    await page.evaluate("navigator.clipboard.writeText = async () => {}")
+    await page.click(".copy button:nth-child(2)")
+    program = "document.querySelector('.copy button:nth-child(2)').dataset.copied"
+    await page.wait_for(program)
+    file = tmp_path / "copied.py"
+    file.write_text(str(await page.evaluate(program)))
+    ran = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.split() == said.split()
+
+
+async def test_what_cannot_be_copied_is_shown(local_page: Page) -> None:
+    page = local_page
+    await answer(page, "What is vLLM?")
+    await page.click(".exchange summary")
+    # As a browser does on an address that is neither https nor this machine.
+    await page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    await page.click(".copy button")
+    await page.wait_for("document.querySelector('.copy textarea')")
+    shown = "document.querySelector('.copy textarea').value"
+    assert str(await page.evaluate(shown)).startswith("curl -sN http")
+
+
 async def test_a_copied_curl_command_gives_the_same_answer(local_page: Page) -> None:
     said = await answer(local_page, "What is RunPod?")
     await local_page.click(".exchange summary")
@@ -100,6 +132,17 @@ async def test_an_answer_is_stopped_edited_and_asked_again(local_page: Page) -> 
     assert await page.evaluate("document.getElementById('text').value") == (
         "Tell me a long story about a worker"
     )
+
+
+async def test_mistakes_in_parameters_are_shown_at_their_field(local_page: Page) -> None:
+    page = local_page
+    await page.fill("#p-top_p", "7")
+    await ask(page, "Hello")
+    await page.wait_for("document.getElementById('p-top_p-error').innerText")
+    assert await page.evaluate("document.getElementById('p-top_p').ariaInvalid") == "true"
+    assert await page.evaluate("document.querySelectorAll('.turn').length") == 0
+    await page.fill("#p-top_p", "0.85")
+    assert not await page.text("#p-top_p-error")
 
 
 async def test_mistakes_in_json_are_shown_at_their_field(local_page: Page) -> None:

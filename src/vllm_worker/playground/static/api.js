@@ -8,9 +8,10 @@ export const setKey = (key) => sessionStorage.setItem(KEY, key);
 
 /** An answer that is an error. `status` is that of HTTP, 0 when there was none. */
 export class Refusal extends Error {
-  constructor(message, status) {
+  constructor(message, status, param = null) {
     super(message);
     this.status = status;
+    this.param = param; // the field that is wrong, if it is known
   }
 }
 
@@ -34,6 +35,16 @@ export function sentence(body) {
   return "";
 }
 
+/** The field that an error's body names, if it does. */
+function paramOf(body) {
+  if (typeof body !== "string") return body?.param ?? body?.error?.param ?? null;
+  try {
+    return paramOf(JSON.parse(body) ?? {});
+  } catch {
+    return null;
+  }
+}
+
 async function ask(path, {body, ...options} = {}) {
   let response;
   try {
@@ -46,9 +57,10 @@ async function ask(path, {body, ...options} = {}) {
     throw new Refusal("The worker does not answer: it has ended, or the network is down.", 0);
   }
   if (!response.ok) {
-    const said = sentence(await response.text());
+    const text = await response.text();
+    const said = sentence(text);
     if (response.status === 401) document.dispatchEvent(new Event("key-refused"));
-    throw new Refusal(said || `The worker answered with status ${response.status}.`, response.status);
+    throw new Refusal(said || `The worker answered with status ${response.status}.`, response.status, paramOf(text));
   }
   return response;
 }
@@ -70,7 +82,7 @@ async function* events(path, body, signal) {
       .filter((event) => event.startsWith("data: ") && event !== "data: [DONE]")
       .map((event) => JSON.parse(event.slice(6)));
     for (const item of data) {
-      if (item.error) throw new Refusal(sentence(item.error), item.error.code ?? 500);
+      if (item.error) throw new Refusal(sentence(item.error), item.error.code ?? 500, paramOf(item.error));
     }
     if (data.length) yield {data, text};
   }
@@ -112,7 +124,7 @@ export async function* openaiChat(body, signal) {
 }
 
 const nativePart = (output) => {
-  if (output.error) throw new Refusal(sentence(output.error), 500);
+  if (output.error) throw new Refusal(sentence(output.error), 500, paramOf(output.error));
   const choice = output.choices?.[0] ?? {};
   const tokens = choice.tokens ?? [];
   return {
@@ -139,6 +151,8 @@ export async function* nativeChat(body, signal, door) {
     if (!FINAL.includes(status)) post(`/cancel/${id}`).catch(() => {});
   }
   const job = await json(`/status/${id}`);
-  if (status !== "COMPLETED") throw new Refusal(sentence(job.error) || `The job is ${status}.`, 500);
+  if (status !== "COMPLETED") {
+    throw new Refusal(sentence(job.error) || `The job is ${status}.`, 500, paramOf(job.error));
+  }
   yield {...nativePart({}), raw: "", delay: job.delayTime / 1000, execution: job.executionTime / 1000};
 }

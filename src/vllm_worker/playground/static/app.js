@@ -72,7 +72,9 @@ async function update() {
     if (door === "local" && isVisible("jobs")) await updateJobs();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    $("state").textContent = error.status === 401 ? "a key is needed" : error.message;
+    const line = error.status === 401 ? "a key is needed" : error.message;
+    $("state").textContent = line;
+    $("worker-state").textContent = line;
     if (error.status === 0) hasModels = false;
   } finally {
     updating = false;

@@ -4,7 +4,7 @@ import {json, nativeChat, openaiChat} from "/playground/api.js";
 import {$, element} from "/playground/dom.js";
 import {Exchange} from "/playground/exchange.js";
 import {render} from "/playground/markdown.js";
-import {formats, parameters, showParameters} from "/playground/parameters.js";
+import {formats, markParam, parameters, showParameters} from "/playground/parameters.js";
 
 let messages = [];
 let door = "local";
@@ -97,12 +97,15 @@ async function answer(said) {
       exchange.add(part);
       text += part.text;
       part.calls.forEach((call) => merge(calls, call));
+      const follows = isAtEnd();
       draw(turn.said, text, calls);
+      if (follows) turn.box.scrollIntoView({block: "end"});
     }
     if (!text && !calls.length) turn.said.append(element("p", {class: "empty"}, "The answer is empty."));
   } catch (error) {
     const stopped = error.name === "AbortError";
     const line = stopped ? "Stopped." : error.message;
+    if (!stopped) markParam(error.param, error.message);
     turn.said.append(element("p", stopped ? {class: "empty"} : {class: "error", role: "alert"}, line));
   } finally {
     running = null;
@@ -119,7 +122,11 @@ async function answer(said) {
 const partsOf = ({path, body}, signal) =>
   path.startsWith("/v1") ? openaiChat(body, signal) : nativeChat(body.input ?? body, signal, door);
 
+/** Whether the end of the conversation is in sight, so that what comes next should be too. */
+const isAtEnd = () => innerHeight + scrollY > document.documentElement.scrollHeight - 120;
+
 function busy(is) {
+  $("turns").setAttribute("aria-busy", is); // to be read out when it is complete
   $("stop").hidden = !is;
   $("send").disabled = is;
   if (!is) $("text").focus({preventScroll: true});

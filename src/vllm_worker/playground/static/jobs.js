@@ -57,15 +57,29 @@ function draw(job, open) {
   const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value, null, 2));
   const text = job.error ?? job.output;
   return element("tr", {},
-    element("td", {}, element("code", {title: job.id}, job.id.slice(0, 13))),
-    element("td", {class: job.status}, job.status),
-    element("td", {}, job.delayTime === undefined ? "–" : seconds(job.delayTime / 1000)),
-    element("td", {}, job.executionTime === undefined ? "–" : seconds(job.executionTime / 1000)),
-    element("td", {}, element("details", {open}, element("summary", {}, failed ? brief(job.error) : "show"),
-      element("pre", {tabindex: "0"}, shown(job.input) ?? "(the input is not kept)"),
-      element("pre", {tabindex: "0"}, shown(text) ?? "(no output yet)"))),
-    element("td", {}, active ? action("Cancel", "cancel") : null, failed ? action("Retry", "retry") : null),
+    element("td", {"data-label": "Job"}, element("code", {title: job.id}, job.id.slice(0, 13))),
+    element("td", {"data-label": "Status", class: job.status}, STATES[job.status].word),
+    element("td", {"data-label": "Waited"}, job.delayTime === undefined ? "–" : seconds(job.delayTime / 1000)),
+    element("td", {"data-label": "Ran"}, job.executionTime === undefined ? "–" : seconds(job.executionTime / 1000)),
+    element("td", {class: "wide"}, element("details", {open},
+      element("summary", {}, failed ? brief(job.error) : firstWords(job.input)),
+      element("h4", {}, "Input"),
+      element("pre", {tabindex: "0"}, shown(job.input)),
+      element("h4", {}, job.error ? "Error" : "Output"),
+      element("pre", {tabindex: "0"}, none(text) ? `(none${active ? " yet" : ""})` : shown(text)))),
+    element("td", {class: "actions"}, active ? action("Cancel", "cancel") : null, failed ? action("Retry", "retry") : null),
   );
+}
+
+const none = (value) => value === null || value === undefined || value.length === 0;
+
+/** What was asked, in a line. */
+function firstWords(input) {
+  const body = input?.openai_input ?? input?.body ?? input;
+  const said = body?.messages?.at?.(-1)?.content ?? body?.prompt ?? body?.input;
+  const parts = Array.isArray(said) ? said.map((part) => part?.text ?? "").join(" ") : said;
+  const text = typeof parts === "string" && parts ? parts : input?.openai_route ?? input?.route ?? "show";
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
 function brief(error) {

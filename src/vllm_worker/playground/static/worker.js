@@ -22,6 +22,7 @@ export async function updateWorker(visible) {
   drawTimeline(worker);
   plots ??= new Plots($("plots"));
   if (worker.metrics) plots.add(worker.metrics);
+  $("known").hidden = !worker.configuration;
   if (!worker.configuration) return state;
   $("versions").replaceChildren(...Object.entries(worker.versions)
     .flatMap(([name, version]) => [element("dt", {}, name), element("dd", {}, version)]));
@@ -44,6 +45,7 @@ function stateOf({ready, parts, current_s: current, age_s: age, alive}) {
 function drawTimeline({ready, parts = {}, current_s: current = 0, age_s: age = 0}) {
   const rows = Object.entries(parts);
   if (!ready && rows.length) rows.push(["…", current + age]);
+  $("start").hidden = !rows.length;
   const most = Math.max(1, ...rows.map(([, value]) => value));
   $("timeline").replaceChildren(...rows.map(([name, value]) =>
     element("div", {class: "bar"}, element("span", {}, name), element("span", {}, seconds(value)),
