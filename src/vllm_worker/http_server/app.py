@@ -67,8 +67,12 @@ class Application:
         return PlainTextResponse(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     async def report(self, request: Request) -> Response:
-        """For the playground: the start, the configuration without secrets, versions, metrics."""
-        return JSONResponse(self._report.view() if self._report else {"ready": True})
+        """For the playground: the start, the configuration without secrets, versions, metrics; and
+        whether the engine is gone, or the worker about to end.
+        """
+        known = self._report.view() if self._report else {"ready": self._worker.ready}
+        state = {"dead": self._worker.dead, "ending": self._worker.shutting_down}
+        return JSONResponse(known | state, headers={"cache-control": "no-store"})
 
 
 async def about(request: Request) -> Response:

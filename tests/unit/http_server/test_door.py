@@ -342,3 +342,16 @@ async def test_a_body_that_cannot_be_read_is_said(content: bytes, kind: str) -> 
         assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
         await asyncio.sleep(0)
         assert not worker.jobs_in_flight
+
+
+async def test_the_page_is_told_when_the_worker_ends_and_when_the_engine_has_died() -> None:
+    key = {"Authorization": "Bearer k"}
+    async with door(engine(), ["k"]) as (client, worker):
+        path = "/playground/worker.json"
+        assert (await client.get(path)).status_code == 401
+        said = (await client.get(path, headers=key)).json()
+        assert said == {"ready": True, "dead": False, "ending": False}
+        worker.shut_down()
+        assert (await client.get(path, headers=key)).json()["ending"]
+        worker.engine.mark_dead()
+        assert (await client.get(path, headers=key)).json()["dead"]

@@ -81,6 +81,11 @@ def test_what_needs_no_key() -> None:
     assert not is_file("/metrics")
 
 
+def test_a_file_is_small() -> None:
+    for path in OURS:
+        assert len(path.read_text().splitlines()) <= 300, path.name
+
+
 def test_libraries_are_of_the_version_that_is_said() -> None:
     table = (VENDOR / "README.md").read_text()
     rows = re.findall(r"^\| `([\w.]+)`[^|]*\| `(\w+)`[^|]*\| ([\d.]+) \|", table, re.MULTILINE)

@@ -33,7 +33,9 @@ export async function updateWorker(visible) {
   return state;
 }
 
-function stateOf({ready, parts, current_s: current, age_s: age, alive}) {
+function stateOf({ready, parts, current_s: current, age_s: age, alive, dead, ending}) {
+  if (dead) return "the engine has died, and the worker ends: another one has to be started";
+  if (ending) return "the worker is about to end, and finishes its jobs";
   if (current !== undefined && !ready && !parts) return `the worker is starting, ${seconds(current)} so far`;
   if (age === null) return alive ? "ready" : "no worker has been heard of yet";
   if (ready) return age > SILENT_S ? `the worker has been silent for ${seconds(age)}` : "ready";
