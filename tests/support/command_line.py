@@ -1,12 +1,15 @@
 """`vllm-worker` as people run it: with words, with a pipe, or in a terminal of their own."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -92,8 +95,6 @@ def terminal(*words: str, **environ: str) -> Iterator[Terminal]:
 
 
 def _take_terminal(device: int) -> None:
-    """So that Ctrl-C, typed there, reaches the process."""
-    import fcntl
-    import termios
-
+    """So that Ctrl-C, typed there, reaches the process, also where the tests are to ignore it."""
     fcntl.ioctl(device, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
