@@ -251,6 +251,8 @@ async def test_the_page_is_usable_on_a_phone_and_by_keys(
     for tab in ("chat", "jobs", "worker"):
         await page.click(f"#tab-{tab}")
         assert not await page.evaluate(wide), tab
+    await page.wait_for("document.getElementById('worker-state').innerText.includes('on its own')")
+    await page.click("#tab-chat")
     await page.screenshot(SHOTS / "phone.png")
     await page.evaluate("document.getElementById('tab-worker').focus()")
     await page.press("ArrowRight")

@@ -18,7 +18,8 @@ export async function updateWorker(visible) {
   const worker = await json("/playground/worker.json");
   const state = stateOf(worker);
   if (!visible) return state;
-  $("worker-state").textContent = state;
+  const isSilent = worker.age_s === null && worker.alive;
+  $("worker-state").textContent = isSilent ? "Ready. It was started on its own, and says no more here." : state;
   drawTimeline(worker);
   plots ??= new Plots($("plots"));
   if (worker.metrics) plots.add(worker.metrics);
