@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Where the environment says otherwise, each process would compile the worker and its tests again.
+export PYTHONDONTWRITEBYTECODE :=
 VLLM ?= all
 
 .DEFAULT_GOAL := help
@@ -9,7 +11,7 @@ VLLM ?= all
 .PHONY: help gpu-check serve test test-fast test-clients test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock lock-clients clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
-	$(BIN)/pytest -n 2 --timeout 60 tests/unit
+	$(BIN)/pytest -n 3 --timeout 60 tests/unit
 
 check: set-up            ## check format, lint, types and generated files
 	$(BIN)/ruff format --check .

@@ -7,11 +7,11 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.tree import ROOT, files, text
+
 SOURCE = ROOT / "src" / "vllm_worker"
 
 LIGHT = {"errors", "streaming", "decoding", "jobs", "engine.protocol", "engine.asgi_client"}
@@ -100,7 +100,7 @@ LONGEST_MODULE = 300
 MOST_MODULES = 16
 MOST_IN_ROOT = 5
 
-MODULES = sorted(SOURCE.rglob("*.py"))
+MODULES = files("src/vllm_worker/**/*.py")
 
 
 def rooms_of(dotted: str) -> list[str]:
@@ -191,7 +191,7 @@ def test_the_rules_hold() -> None:
     found = [
         line
         for module in MODULES
-        for line in find_violations(module.relative_to(SOURCE).as_posix(), module.read_text())
+        for line in find_violations(module.relative_to(SOURCE).as_posix(), text(module))
     ]
     assert not found, "\n" + "\n".join(found)
 
@@ -232,7 +232,7 @@ def test_every_module_has_a_room() -> None:
 
 def test_rooms_are_small() -> None:
     for module in MODULES:
-        lines = len(module.read_text().splitlines())
+        lines = len(text(module).splitlines())
         assert lines <= LONGEST_MODULE, f"{module.relative_to(ROOT)} has {lines} lines"
     for folder in {module.parent for module in MODULES}:
         modules = len(list(folder.glob("*.py")))

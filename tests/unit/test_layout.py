@@ -2,9 +2,9 @@
 
 import ast
 from collections import defaultdict
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.tree import ROOT, files, nodes
+
 TESTS = ROOT / "tests"
 SAME_KIND = {"model", "hub"}
 """Fixtures that several modules have, each of the same type."""
@@ -22,8 +22,8 @@ def test_unit_tests_mirror_the_package() -> None:
 
 
 def test_nothing_is_imported_from_a_conftest_or_a_test() -> None:
-    for path in TESTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in files("tests/**/*.py"):
+        for node in nodes(path):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 for name in names:
@@ -35,8 +35,8 @@ def test_nothing_is_imported_from_a_conftest_or_a_test() -> None:
 
 def test_a_fixture_has_a_name_of_its_own() -> None:
     places = defaultdict(list)
-    for path in TESTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+    for path in files("tests/**/*.py"):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
                 "fixture" in ast.unparse(decorator) for decorator in node.decorator_list
             ):

@@ -1,11 +1,10 @@
 """Words that were given up for others do not come back. docs/glossary.md has those in use."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.tree import ROOT, files, text
 
 RETIRED = {
     r"pieces?": "chunk",
@@ -33,10 +32,9 @@ def test_a_word_that_was_given_up_is_not_used(pattern: str) -> None:
     word = re.compile(rf"(?<![A-Za-z])({pattern})(?![A-Za-z_])")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
-        for place in PLACES
-        for path in ROOT.glob(place)
-        if path.name not in EXCEPT
-        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        for path in files(*PLACES)
+        if path.name not in EXCEPT and word.search(text(path))
+        for number, line in enumerate(text(path).splitlines(), start=1)
         if word.search(line)
     ]
     assert not found, f"say {RETIRED[pattern]}:\n" + "\n".join(found)

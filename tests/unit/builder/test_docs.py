@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.tree import ROOT, files, nodes
+from tests.support.tree import text as text_of
+
 PACKAGE = ROOT / "src" / "vllm_worker"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TESTS = [path for path in (ROOT / "tests").rglob("*.py") if path.name != "test_docs.py"]
+MODULES = {path.name for path in files("*.py", "[a-z]*/**/*.py")}
+TESTS = [path for path in files("tests/**/*.py") if path.name != "test_docs.py"]
 
 RETIRED = {
     r"engine_\w+\.py": "engine/….py",
@@ -28,7 +31,7 @@ OF_VLLM = {"Compiling model again"}
 
 def prose(document: Path) -> str:
     """The text without its blocks of code."""
-    return re.sub(r"^ *```.*?^ *```$", "", document.read_text(), flags=re.M | re.S)
+    return re.sub(r"^ *```.*?^ *```$", "", text_of(document), flags=re.M | re.S)
 
 
 def anchors(document: Path) -> set[str]:
@@ -71,7 +74,7 @@ def test_files_that_are_named_exist(document: Path) -> None:
                 homes = [ROOT, PACKAGE, document.parent]
                 assert name.startswith("/") or any((home / name).exists() for home in homes), name
             elif name.endswith(".py"):
-                assert any(ROOT.glob(f"*/**/{name}")) or (ROOT / name).exists(), name
+                assert name in MODULES, name
 
 
 def test_folders_that_are_named_exist(document: Path) -> None:
@@ -89,7 +92,7 @@ def test_modules_that_are_named_exist(document: Path) -> None:
 
 
 def test_tests_that_are_named_exist(document: Path) -> None:
-    written = "\n".join(path.read_text() for path in TESTS)
+    written = "\n".join(text_of(path) for path in TESTS)
     for text in quoted(document):
         if re.fullmatch(r"test_\w+", text):
             assert f"def {text}(" in written, text
@@ -98,7 +101,7 @@ def test_tests_that_are_named_exist(document: Path) -> None:
 def test_commands_that_are_named_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
     text = "\n".join(
-        [*quoted(document), *re.findall(r"```bash\n(.*?)```", document.read_text(), re.S)]
+        [*quoted(document), *re.findall(r"```bash\n(.*?)```", text_of(document), re.S)]
     )
     for target in re.findall(r"(?:^|[ `])make ([a-z]+(?:-[a-z]+)*)", text, re.M):
         assert target in targets, f"make {target}"
@@ -116,7 +119,7 @@ def test_messages_in_troubleshooting_are_those_of_the_worker() -> None:
 
 def texts(path: Path) -> Iterator[str]:
     """The strings of a module, with what is put into them left out."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.sub(r"%(\.\d+)?[a-z]", "…", node.value)
 

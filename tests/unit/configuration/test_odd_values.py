@@ -50,7 +50,7 @@ def test_a_value_that_cannot_be_read_is_named(name: str, text: str) -> None:
         "default: {environment: {1: x}}",
         "a: 2024-02-30",
         "default: &a {flags: {hf-overrides: *a}}",
-        "[" * 3000,
+        "[" * 600,
         f'default:\n  environment:\n    HF_TOKEN: "{SECRET}\n    SEED: 5\n',
         f"default:\n  environment: {{HF_TOKEN: {SECRET}}}]",
         f"default:\n  HF_TOKEN={SECRET}: 5",
