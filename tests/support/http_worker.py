@@ -1,7 +1,9 @@
 """A worker in http mode, as a load-balancing endpoint or a Pod has it."""
 
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 
 import httpx
 
@@ -21,6 +23,17 @@ def http_worker(script: str = "handler.py", **settings: str) -> tuple[WorkerProc
     port = str(free_port())
     environment = {"RUNPOD_ENDPOINT_ID": "e", "HOST": "127.0.0.1", "PORT": port, "API_KEY": KEY}
     return WorkerProcess(environment | settings, script), f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def running_http_worker(**settings: str) -> Iterator[tuple[WorkerProcess, str]]:
+    """The same, ready, and ended at the end."""
+    worker, url = http_worker(**settings)
+    try:
+        wait_for_status(worker, url, 200)
+        yield worker, url
+    finally:
+        worker.stop()
 
 
 def wait_for_status(worker: WorkerProcess, url: str, wanted: int) -> list[int]:

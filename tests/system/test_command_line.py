@@ -130,6 +130,16 @@ def test_jobs(local: list[str], tmp_path: Path) -> None:
     assert "top_p" in ran.stderr
 
 
+def test_a_failed_job_runs_again(local: list[str]) -> None:
+    wrong = '{"prompt": "a", "sampling_params": {"top_p": 7}}'
+    job = good("job", "run", wrong, *local).strip()
+    assert good("job", "status", job, "--watch", *local).startswith(f"job {job} FAILED")
+    assert good("job", "retry", job, *local).startswith(f"job {job} IN_QUEUE")
+    shown = good("job", "status", job, "--watch", *local)
+    assert shown.startswith(f"job {job} FAILED")
+    assert "top_p" in shown
+
+
 def test_jobs_of_a_door_without_a_queue(door_url: str) -> None:
     door = ["--url", door_url, "--api-key", KEY]
     output = json.loads(good("job", "sync", "Hello", "--max-tokens", "5", *door))

@@ -16,15 +16,16 @@ import openai
 import pytest
 
 from tests.support.audio import sound
+from tests.support.command_line import command_line
 from tests.support.http_worker import (
     HEADERS,
     KEY,
     http_worker,
-    wait_for_status,
+    running_http_worker,
     wait_until_idle,
 )
 from tests.support.served_model import SMALL
-from tests.support.small_models import make_transcription_model
+from tests.support.small_models import make_embedding_model, make_transcription_model
 from tests.support.waiting import eventually
 from tests.support.worker_process import WorkerProcess
 
@@ -160,25 +161,32 @@ def test_the_log_has_the_name_of_a_key_and_not_the_key(
 
 def test_audio_is_uploaded_as_openais_client_does(tmp_path: Path) -> None:
     make_transcription_model(tmp_path)
-    worker, url = http_worker(MODEL_NAME=str(tmp_path), **SMALL)
-    try:
-        wait_for_status(worker, url, 200)
+    file = tmp_path / "a.wav"
+    file.write_bytes(sound())
+    with running_http_worker(MODEL_NAME=str(tmp_path), **SMALL) as (_, url):
         client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
         (model,) = client.models.list()
-        answer = client.audio.transcriptions.create(
-            model=model.id, file=("a.wav", sound()), language="en"
-        )
+        answer = client.audio.transcriptions.create(model=model.id, file=file, language="en")
         assert answer.text
+        where = ["--url", url, "--api-key", KEY, "--language", "en"]
+        ran = command_line("transcribe", str(file), *where)
+        assert ran.stdout.strip() == answer.text.strip(), ran.stderr
         with pytest.raises(openai.BadRequestError):
             client.audio.transcriptions.create(model=model.id, file=("a.wav", b"no sound"))
-    finally:
-        worker.stop()
+
+
+def test_texts_are_embedded_by_client_and_command_line(tmp_path: Path) -> None:
+    make_embedding_model(tmp_path)
+    with running_http_worker(MODEL_NAME=str(tmp_path), **SMALL) as (_, url):
+        client = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
+        (model,) = client.models.list()
+        answer = client.embeddings.create(model=model.id, input="a text", encoding_format="float")
+        ran = command_line("embed", "a text", "--url", url, "--api-key", KEY)
+        assert json.loads(ran.stdout) == answer.data[0].embedding, ran.stderr
 
 
 def test_what_runs_is_finished_after_sigterm() -> None:
-    worker, url = http_worker()
-    try:
-        wait_for_status(worker, url, 200)
+    with running_http_worker() as (worker, url):
         with long_stream(url) as parts:
             text = next(parts)
             worker.process.send_signal(signal.SIGTERM)
@@ -189,22 +197,16 @@ def test_what_runs_is_finished_after_sigterm() -> None:
         assert worker.exit_code() == 0
         assert "Traceback" not in worker.log
         assert ", completed" in worker.log
-    finally:
-        worker.stop()
 
 
 def test_an_engine_that_dies_ends_the_worker_and_says_so() -> None:
-    worker, url = http_worker()
-    try:
-        wait_for_status(worker, url, 200)
+    with running_http_worker() as (worker, url):
         with long_stream(url) as parts:
             text = next(parts)
             worker.child("EngineCore").kill()
             text += "".join(parts)
         assert json.loads(text.split("\n\n")[-2].removeprefix("data: "))["error"]["code"] == 503
         assert worker.exit_code() == 1
-    finally:
-        worker.stop()
 
 
 def test_a_signal_while_it_starts_ends_it() -> None:
