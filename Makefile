@@ -19,7 +19,7 @@ check: set-up            ## check format, lint, types and generated files
 	$(BIN)/mypy
 	$(BIN)/python -m builder.generate --check
 
-test: set-up             ## run every test on the real engine, with coverage (some 20 minutes)
+test: set-up             ## run every test on the real engine, with coverage (half an hour to an hour)
 	@rm -rf .coverage && mkdir .coverage
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage combine --quiet

@@ -31,6 +31,11 @@ ENVIRONMENT = {
         ]
     ),
 }
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+MEASURED = {name: value for name, value in os.environ.items() if name == _COVERAGE}
+"""Settings of a worker whose lines count for the coverage. That slows it down by half, so that only
+the workers that many tests share have them.
+"""
 
 
 @contextlib.contextmanager
@@ -41,7 +46,7 @@ def running_scaler_worker(
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.scaler_worker", loop],
-            env=os.environ | {"MODEL_NAME": "demo"} | environment,
+            env=_surroundings() | {"MODEL_NAME": "demo"} | environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             process_group=0,
@@ -53,6 +58,10 @@ def running_scaler_worker(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _surroundings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != _COVERAGE}
 
 
 def requests_and_tasks(inspect_socket: Path) -> tuple[int, int, int]:
@@ -79,7 +88,7 @@ class WorkerProcess:
         self.process = subprocess.Popen(
             [sys.executable, script],
             cwd=ROOT,
-            env=os.environ | ENVIRONMENT | environment,
+            env=_surroundings() | ENVIRONMENT | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

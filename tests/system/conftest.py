@@ -12,7 +12,7 @@ from tests.support import worker_process
 from tests.support.http_worker import http_worker, wait_for_status
 from tests.support.running import end_with, running_endpoint
 from tests.support.stream_gate import StreamGate, stream_gate
-from tests.support.worker_process import WorkerProcess, running_worker
+from tests.support.worker_process import MEASURED, WorkerProcess, running_worker
 from vllm_worker.local_endpoint import process
 
 
@@ -44,7 +44,7 @@ def worker(
         "VLLM_ENABLE_RESPONSES_API_STORE": "1",
         "STREAM_MAX_DELAY_MS": "10000",  # so that chunks have their sizes on a slow machine too
     }
-    environment = endpoint.environment | inspection
+    environment = endpoint.environment | inspection | MEASURED
     stream = "RUNPOD_WEBHOOK_POST_STREAM"
     environment[stream] = environment[stream].replace(endpoint.url, gate.url)
     with running_worker(environment, "tests/support/inspectable_handler.py") as worker:
@@ -84,7 +84,7 @@ def runpod_endpoint(
 
 @pytest.fixture(scope="session")
 def door_worker() -> Iterator[tuple[WorkerProcess, str]]:
-    worker, url = http_worker(MAX_CONCURRENCY="4")
+    worker, url = http_worker(MAX_CONCURRENCY="4", **MEASURED)
     try:
         # The port is open before the model is there.
         seen = wait_for_status(worker, url, 200)
