@@ -50,13 +50,17 @@ def _cell(case: Case) -> str:
 
 def _verdicts(case: Case) -> Iterator[str]:
     by_xgrammar = verdict(case, accepted_by_xgrammar)
+    by_guidance = verdict(case, accepted_by_guidance)
     yield by_xgrammar
-    yield verdict(case, accepted_by_guidance)
-    yield "400" if refusal(case) else by_xgrammar
+    yield by_guidance
+    if not refusal(case) and by_xgrammar != REFUSED:
+        yield by_xgrammar
+    else:
+        yield "400" if by_guidance == REFUSED else by_guidance
 
 
 def refusal(case: Case) -> str | None:
-    """What the worker says of the schema before the engine sees it."""
+    """What of the schema the worker does not leave to xgrammar."""
     return unenforced(SimpleNamespace(json=case.schema, structural_tag=None))
 
 

@@ -1,4 +1,6 @@
-"""The exceptions of the worker, and the one place that renders them for clients.
+"""The exceptions of the worker, and what a client sees of each.
+
+How it is sent is up to the door: `http_server/errors.py` adds status and headers.
 
 WorkerError
 ├── ConfigurationError        wrong settings: the worker does not start
@@ -7,6 +9,7 @@ WorkerError
     ├── BadRequest            400, the job's input is wrong
     ├── RouteRefused          403, the route is closed to jobs
     ├── NoSuchRoute           404, there is no such route, or not for the loaded model
+    ├── NoSuchModel           404, the worker serves no model of this name
     ├── MethodNotAllowed      405, it has, but not for this method
     ├── TooLarge              413, the job or its output is over a limit
     ├── EngineFailure         500, the engine could not finish this job

@@ -10,7 +10,7 @@ import pytest
 
 from vllm_worker.configuration.settings import load_settings
 from vllm_worker.decoding.parameters import NAMES
-from vllm_worker.engine.sampling_params import _schema
+from vllm_worker.engine.native_jobs import _schema
 from vllm_worker.engine.vllm_engine import VLLMEngine
 from vllm_worker.jobs.native_input import SAMPLING_PARAMETERS
 from vllm_worker.worker import Worker

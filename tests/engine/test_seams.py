@@ -20,23 +20,26 @@ from vllm_worker.streaming.flow_control import FlowGrade
 
 ENGINE = Path(vllm_engine.__file__).parent
 PROBED = [seam for seam in SEAMS if seam.probe]
-MOVED_PATCHES = ("RequestState", "beam_search", "run_engine_core", "get_mp_context")
+MOVED_PATCHES = (
+    "RequestState", "beam_search", "run_engine_core", "get_mp_context",
+    "StructuredOutputManager.grammar_init",
+)  # fmt: skip
 
 
 @pytest.fixture
 def unpatched() -> Iterator[None]:
     """vLLM is examined as it is before the worker replaces anything, and again afterwards."""
     request_state.uninstall()
-    seams.examine.cache_clear()
+    seams._examine.cache_clear()
     yield
-    seams.examine.cache_clear()
+    seams._examine.cache_clear()
     request_state.install()
 
 
 def replace(monkeypatch: pytest.MonkeyPatch, seam: Seam, by: Any) -> None:
     """Put something else where the installed vLLM has the seam, or nothing."""
     (place,) = (finding.place for finding in seams.examine() if finding.seam == seam)
-    seams.examine.cache_clear()
+    seams._examine.cache_clear()
     module, _, attributes = place.partition(":")
     owner, _, attribute = attributes.rpartition(".")
     found: Any = importlib.import_module(module)

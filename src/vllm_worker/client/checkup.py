@@ -1,4 +1,6 @@
-"""What a person would look at first when an endpoint does not work, one thing after the other."""
+"""What `vllm-worker doctor` looks at first when an endpoint does not work, one thing after the
+other. A check that returns is good; one that raises Noted or ClientError is noted or bad.
+"""
 
 import json
 import time

@@ -2,7 +2,7 @@
 
 The rules are those of xgrammar, which vLLM uses unless it is told otherwise, found by asking it:
 builder/schema_cases.json has a schema, an output that follows it and one that does not for each of
-them. Other backends refuse by themselves what they cannot follow.
+them. Guidance, which gets such a schema instead, refuses by itself what it cannot follow.
 """
 
 import json

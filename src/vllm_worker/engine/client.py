@@ -4,7 +4,7 @@ Limits, token counts and flow control are put around vLLM's public methods, so t
 rename them away.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
 from math import isfinite
 from typing import Any
@@ -15,17 +15,13 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from vllm_worker.decoding.structured_output_limits import MOST_STOPS, Limits
-from vllm_worker.decoding.tool_arguments import with_any_arguments, with_single_spaces
-from vllm_worker.decoding.unenforced import unenforced
+from vllm_worker.decoding.tool_arguments import with_any_arguments
+from vllm_worker.engine import structured_outputs
 from vllm_worker.engine.outputs import by_token
 from vllm_worker.engine.patches.seams import find
 from vllm_worker.engine.protocol import RequestContext, current_request
 from vllm_worker.streaming.flow_control import FlowControl, FlowGrade
 
-_NOT_HELD = (
-    "vLLM's backend (xgrammar) does not hold outputs to: leave it out, or have the endpoint set "
-    'STRUCTURED_OUTPUTS_CONFIG={"backend": "guidance"} or STRUCTURED_OUTPUT_UNENFORCED=allow'
-)
 _LARGEST = 9999.0
 """vLLM's own stand-in for an infinite log-probability."""
 
@@ -41,6 +37,7 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
     limits = Limits()
     flow_grade = FlowGrade.OFF
     has_connector = False
+    offers_guidance = False
 
     async def add_request(
         self, request_id: str, prompt: Any, params: Any, *arguments: Any, **named: Any
@@ -66,7 +63,6 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         *arguments: Any, **named: Any,
     ) -> Any:  # fmt: skip
         self._check(params)
-        self._limit_whitespace(params)
         flow = context.flow if context.flow and _is_one_stream(params) else None
         if flow and self.flow_grade is FlowGrade.INTERVAL:
             params = params.clone()
@@ -86,10 +82,14 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
             return context.shortcut.rest(outputs)
         return outputs
 
-    @property
-    def _uses_xgrammar(self) -> bool:
-        """The first request decides it where vLLM may choose; that is one of the warm-up."""
-        return self._config.backend in ("auto", "xgrammar")
+    async def offer_guidance(self, proof: Callable[[], Awaitable[bool]]) -> None:
+        """Take guidance for what xgrammar does not follow, if vLLM may choose and `proof` holds."""
+        if structured_outputs.may_offer_guidance(self._config):
+            named, self._config.backend = self._config.backend, "auto"
+            self.offers_guidance = True
+            self.offers_guidance = await proof()
+            if not self.offers_guidance:
+                self._config.backend = named
 
     @property
     def _config(self) -> Any:
@@ -99,20 +99,7 @@ class WorkerLLM(AsyncLLM):  # type: ignore[misc]
         if len(params.stop or ()) > MOST_STOPS:
             why = f"has {len(params.stop):,} strings, more than {MOST_STOPS:,}"
             raise VLLMValidationError(f"stop {why}.", parameter="stop")
-        structured = params.structured_outputs
-        if not structured:
-            return
-        if too_large := self.limits.problem(structured):
-            raise _unusable(too_large)
-        checks = self._uses_xgrammar and not self.limits.allow_unenforced
-        if checks and (ignored := unenforced(structured)):
-            raise _unusable(f"has {ignored}, which {_NOT_HELD}")
-
-    def _limit_whitespace(self, params: SamplingParams) -> None:
-        structured = params.structured_outputs
-        tag = structured and structured.structural_tag
-        if tag and self._uses_xgrammar and self._config.disable_any_whitespace:
-            params.structured_outputs = replace(structured, structural_tag=with_single_spaces(tag))
+        structured_outputs.prepare(params, self._config, self.limits, self.offers_guidance)
 
     def _steps(
         self,
@@ -169,17 +156,12 @@ def _explain_error(output: Any, put: Put) -> None:
     no token. It says no more than that it gave up.
     """
     if _finish_reasons(output) & {"error"}:
-        error = _unusable(
+        error = structured_outputs.unusable(
             "cannot be satisfied: no text matches it, or none that continues the output so far"
         )
         # In the one wrapping with which vLLM ends the request's other choices as well.
         output = InputStreamError(error) if InputStreamError else error
     put(output)
-
-
-def _unusable(why: str) -> VLLMValidationError:
-    what = "The structured output (structured_outputs, response_format or tools)"
-    return VLLMValidationError(f"{what} {why}.", parameter="structured_outputs")
 
 
 def _finish_reasons(output: Any) -> set[str | None]:

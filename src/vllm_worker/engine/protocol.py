@@ -11,6 +11,9 @@ from vllm_worker.jobs.inputs import NativeJob
 from vllm_worker.streaming.flow_control import FlowControl
 from vllm_worker.streaming.shortcut import Shortcut
 
+BACKEND = "vllm_worker_backend"
+"""Key of SamplingParams.extra_args: the backend of structured outputs for the request."""
+
 
 class AlternativeLogprob(TypedDict):
     """A token and its log-probability."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,11 +19,12 @@ from vllm.v1.engine.exceptions import EngineDeadError
 
 from vllm_worker.configuration.catalogue import vllm_version
 from vllm_worker.decoding.structured_output_limits import Limits
-from vllm_worker.engine import application, asgi_client, lora, prompts, warmup
+from vllm_worker.engine import application, asgi_client, lora, warmup
 from vllm_worker.engine.beam_search import BeamSearcher
 from vllm_worker.engine.client import WorkerLLM
 from vllm_worker.engine.log_config import EngineLog
 from vllm_worker.engine.media_connector import guard_media
+from vllm_worker.engine.native_jobs import named, render, sampling_params
 from vllm_worker.engine.outputs import deltas, translated, translated_in_mid_answer
 from vllm_worker.engine.patches import beam_search
 from vllm_worker.engine.patches.apply import apply
@@ -33,7 +35,6 @@ from vllm_worker.engine.patches.core_process import (
 )
 from vllm_worker.engine.patches.seams import find, seam, usable
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest, current_request
-from vllm_worker.engine.sampling_params import named, sampling_params
 from vllm_worker.engine.startup_errors import start_failure
 from vllm_worker.errors import BadRequest, ConfigurationError, EngineDead, JobError, VLLMError
 from vllm_worker.jobs.inputs import NativeJob
@@ -169,6 +170,7 @@ class VLLMEngine:
         await warmup.native(self)
         await warmup.limits(self)
         await self._warm_up_streams()
+        await self._llm.offer_guidance(partial(warmup.guidance, self))
         tools = bool(self._arguments.enable_auto_tool_choice and self._arguments.tool_call_parser)
         if reason := await warmup.chats(self, model, tools):
             logger.info("the model does not answer chats: %s", reason)
@@ -232,7 +234,7 @@ class VLLMEngine:
     async def _generated(self, job: NativeJob, context: RequestContext) -> AsyncGenerator[Any]:
         params = sampling_params(job, context.decoding)
         adapter = await self._adapter(job.model)
-        prompt = await prompts.render(self._llm, self._app.state, job)
+        prompt = await render(self._llm, self._app.state, job)
         if context.decoding.use_beam_search:
             return self._beams.search(
                 prompt,

@@ -18,7 +18,7 @@ from vllm_worker.decoding.parameters import DecodingParams
 from vllm_worker.decoding.structured_output_limits import MOST_STOPS
 from vllm_worker.engine import asgi_client
 from vllm_worker.engine.media_connector import NAME
-from vllm_worker.engine.prompts import render_text
+from vllm_worker.engine.native_jobs import render_text
 from vllm_worker.engine.protocol import Delta, RequestContext, VLLMRequest
 from vllm_worker.errors import JobError, StartFailure
 from vllm_worker.jobs.inputs import NativeJob
@@ -27,7 +27,10 @@ from vllm_worker.streaming.flow_control import FlowControl
 _TOKENS = 2
 _FETCH_S = 1
 _STREAMED_TOKENS = 6
+_HELD_TOKENS = 16
 _SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+_BEYOND_XGRAMMAR = {"additionalProperties": {"const": 1}, "required": ["held"], "type": "object"}
+"""A schema that xgrammar takes and ignores, and that guidance follows."""
 _FORMAT = {"type": "json_schema", "json_schema": {"name": "greeting", "schema": _SCHEMA}}
 _TOOL = {"type": "function", "function": {"name": "greet", "parameters": _SCHEMA}}
 _CHAT = "/v1/chat/completions"
@@ -117,6 +120,18 @@ async def limits(engine: Generating) -> None:
         if "stop" in error.message and error.code < _SERVER_ERROR:
             return
     raise _failure("the limits on requests", f"{len(stops)} stop strings were not refused")
+
+
+async def guidance(engine: Generating) -> bool:
+    """Whether the core follows a schema by guidance that xgrammar would ignore."""
+    held = {"json": _BEYOND_XGRAMMAR}
+    parameters = {"max_tokens": _HELD_TOKENS, "temperature": 0, "structured_outputs": held}
+    try:
+        job = NativeJob(prompt="Hello", sampling_params=parameters)
+        deltas = await _read(engine.generate(job, RequestContext("warm-up")))
+    except JobError:
+        return False
+    return '"held"' in "".join(text for delta in deltas for text in delta.texts)
 
 
 async def media() -> None:

@@ -1,7 +1,7 @@
 """Which routes of vLLM's application a job may name.
 
 An allow rule: what a new vLLM adds stays shut until it is named here. A test goes through the
-routes of the installed version and fails on one that is in neither list.
+routes of the installed version and fails on one that is in none of these lists.
 """
 
 import re

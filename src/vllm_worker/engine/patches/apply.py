@@ -33,7 +33,7 @@ def apply(flow_control: str, may_fork: bool) -> FlowGrade:
     """
     seams.check()
     if seams.usable("run_engine_core"):
-        core_process.end_without_traceback()
+        core_process.start_by_worker()
     if may_fork and seams.usable("get_mp_context"):
         core_process.fork()
     offered = [grade for grade, names in _NEEDS.items() if seams.usable(*names)]

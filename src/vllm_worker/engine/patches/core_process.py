@@ -1,4 +1,8 @@
-"""Start and end of the core's process, and what this process does meanwhile."""
+"""Start and end of the core's process, and what this process does meanwhile.
+
+Replaced are `run_engine_core`, which ends with a traceback that may quote a client, and the context
+that has the core spawned on a CPU.
+"""
 
 import argparse
 import logging
@@ -16,6 +20,8 @@ from vllm import envs
 from vllm.platforms import current_platform
 from vllm.v1.engine import core, utils
 
+from vllm_worker.engine.patches.seams import usable
+
 logger = logging.getLogger(__name__)
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
@@ -24,14 +30,21 @@ _END_S = 0.5
 _run_core = getattr(core.EngineCoreProc, "run_engine_core", None)
 
 
-def end_without_traceback() -> None:
-    """Have the core end without a traceback on its standard error, which may quote a client."""
+def start_by_worker() -> None:
+    """Have the core's process run `run_core`."""
     core.EngineCoreProc.run_engine_core = staticmethod(run_core)
 
 
 def run_core(*arguments: Any, **named: Any) -> None:
-    """The core's process. vLLM has logged what it raises; multiprocessing would write all of it."""
+    """The core's process, also where it is spawned and has nothing of this one's patches.
+
+    vLLM has logged what it raises; multiprocessing would write all of it.
+    """
     assert _run_core
+    if usable("StructuredOutputManager.grammar_init"):
+        from vllm_worker.engine.patches import backends  # elsewhere it may not import
+
+        backends.install()
     try:
         _run_core(*arguments, **named)
     except Exception:

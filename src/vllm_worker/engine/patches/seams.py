@@ -50,10 +50,9 @@ def seam(name: str) -> Seam:
 
 def usable(*names: str) -> bool:
     """Whether these seams are there and as the worker was written for."""
-    return not any(finding.problem for finding in examine() if finding.seam.name in names)
+    return not any(_examine(seam(name)).problem for name in names)
 
 
-@cache
 def examine() -> tuple[Finding, ...]:
     """Every seam of the installed vLLM. Imports vLLM, and starts nothing."""
     return tuple(_examine(seam) for seam in SEAMS)
@@ -93,6 +92,7 @@ def unsupported(reason: str) -> StartFailure:
     )
 
 
+@cache
 def _examine(seam: Seam) -> Finding:
     found, place = _look_up(seam)
     if found is None:

@@ -1,8 +1,8 @@
 """Every name of vLLM that the worker uses: where each release has it, and what is lost without it.
 
 vLLM promises little about names below its command line, and moves some with each release. This
-table is the only place that knows of more than one release. docs/upstream.md lists the few names
-that are patched, and what would make each patch unnecessary.
+table is the only place that knows of more than one release. The few that are patched have
+`replaced=True`; docs/upstream.md lists them, and what would make each patch unnecessary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -246,6 +246,23 @@ SEAMS: Sequence[Seam] = (
         lost="neither flow control in its second grade nor a reason for a request that the engine "
         "has given up",
         probe=Fields("put", "get", "get_nowait"),
+    ),
+    # Structured outputs
+    Seam(
+        "StructuredOutputManager.grammar_init",
+        ("vllm.v1.structured_output:StructuredOutputManager.grammar_init",),
+        "a backend of structured outputs for each request",
+        lost="a schema that xgrammar would not follow is refused, and not given to guidance",
+        probe=Mentions("backend", "_backend", "structured_output_request"),
+        replaced=True,
+        upstream="a backend for each request instead of one for all in StructuredOutputManager",
+    ),
+    Seam(
+        "validate_guidance_grammar",
+        ("vllm.v1.structured_output.backend_guidance:validate_guidance_grammar",),
+        "whether guidance takes a schema",
+        lost="a schema that xgrammar would not follow is refused, and not given to guidance",
+        probe=Takes("sampling_params"),
     ),
     # Processes and the log
     Seam(

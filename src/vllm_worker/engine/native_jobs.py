@@ -1,4 +1,4 @@
-"""The sampling parameters of a native job as vLLM's."""
+"""A native job as vLLM takes it: the sampling parameters and the prompt."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
+from vllm.renderers import ChatParams, TokenizeParams
+from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from vllm_worker.decoding.parameters import NAMES, DecodingParams, without_decoding_params
@@ -89,3 +91,40 @@ def _schema() -> tuple[TypeAdapter[SamplingParams], frozenset[str]]:
     """vLLM's sampling parameters, and which of them a job may give."""
     names = {name for name in SamplingParams.__struct_fields__ if not name.startswith("_")}
     return TypeAdapter(SamplingParams), frozenset(names - _INTERNAL - {*_NOT_ANSWERED})
+
+
+async def render(llm: Any, app_state: Any, job: NativeJob) -> Any:
+    """The prompt as token ids, by the model's chat template where the job asks for it.
+
+    `llm` is vLLM's engine and `app_state` that of its application. Raises vLLM's errors for a
+    prompt that is longer than the context.
+    """
+    lengths = TokenizeParams(
+        max_total_tokens=llm.model_config.max_model_len,
+        max_total_tokens_param="max_model_len",
+        truncate_prompt_tokens=job.truncate_prompt_tokens,
+        max_output_tokens=0 if job.truncate_prompt_tokens is None else 1,
+        add_special_tokens=job.chat is None,
+    )
+    if job.chat is None:
+        return await render_text(llm, job.prompt, lengths)
+    online = app_state.online_renderer
+    template = ChatParams(
+        chat_template=online.chat_template,
+        chat_template_content_format=online.chat_template_content_format,
+        chat_template_kwargs=_template_kwargs(job),
+    ).with_defaults(online.default_chat_template_kwargs)
+    _, (prompt,) = await llm.renderer.render_chat_async([job.chat], template, lengths)
+    return prompt
+
+
+def _template_kwargs(job: NativeJob) -> dict[str, Any]:
+    tools = {"tools": job.tools} if job.tools else {}
+    return {"add_generation_prompt": job.add_generation_prompt} | tools | job.chat_template_kwargs
+
+
+async def render_text(llm: Any, text: str | None, lengths: TokenizeParams) -> Any:
+    """A bare prompt as token ids."""
+    parsed = parse_model_prompt(llm.model_config, text)
+    (prompt,) = await llm.renderer.render_cmpl_async([parsed], lengths)
+    return prompt
