@@ -134,6 +134,47 @@ async def test_an_answer_is_stopped_edited_and_asked_again(local_page: Page) -> 
     )
 
 
+async def test_an_answer_that_is_cleared_or_asked_again_meanwhile_is_forgotten(
+    local_page: Page,
+) -> None:
+    page = local_page
+    await ask(page, "Tell me a long story about a worker", 1500)
+    await page.wait_for("document.querySelector('.turn:last-child .said').innerText.length > 20")
+    await page.fill("#text", "typed ahead")
+    await page.click(".turn:last-child .who button")  # Retry
+    await page.wait_for("document.querySelector('.turn:last-child .said').innerText.length > 20")
+    assert await page.evaluate("document.getElementById('stop').hidden") is False
+    assert await page.evaluate("document.getElementById('text').value") == "typed ahead"
+    await page.click("#clear")
+    assert await page.evaluate("document.getElementById('stop').hidden") is True
+    await page.fill("#text", "")
+    assert "vLLM" in await answer(page, "What is vLLM?")
+    assert await page.evaluate("document.querySelectorAll('.turn').length") == 2
+    await page.click(".exchange summary")
+    await page.wait_for("document.querySelector('.exchange pre')")
+    sent = json.loads(await page.text(".exchange pre"))
+    assert [message["content"] for message in sent["messages"]] == ["What is vLLM?"]
+
+
+async def test_a_row_keeps_its_focus_and_an_odd_job_does_not_end_the_page(
+    local_page: Page, endpoint: EndpointProcess
+) -> None:
+    page = local_page
+    await page.evaluate(
+        'fetch(\'/run\', {method: \'POST\', body: \'{"input": {"prompt": "x", '
+        '"sampling_params": {"temperature": NaN}}}\'})'
+    )
+    await page.click("#tab-jobs")
+    await page.wait_for("document.querySelector('#job-rows .FAILED')")
+    await page.evaluate("document.querySelector('#job-rows summary').focus()")
+    before = await page.text("#job-counts")
+    await page.evaluate(
+        "fetch('/run', {method: 'POST', body: JSON.stringify({input: {prompt: 'x'}})})"
+    )
+    await page.wait_for(f"document.getElementById('job-counts').innerText !== {before!r}")
+    assert await page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
 async def test_mistakes_in_parameters_are_shown_at_their_field(local_page: Page) -> None:
     page = local_page
     await page.fill("#p-top_p", "7")

@@ -51,7 +51,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except ClientError as error:
             print(f"vllm-worker: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):  # the latter at a question
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read has seen enough. Python would complain as it flushes the rest.

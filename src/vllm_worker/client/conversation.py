@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vllm_worker.client.errors import ClientError
+from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.messages import Message, user_message
 from vllm_worker.client.screen import answer_shown, say
 
@@ -50,6 +50,8 @@ class Conversation:
                 stopped = True
         for line in answer.calls_as_text():
             print(line)
+        if not stopped and not answer.finish_reason:
+            raise ClientError("the answer ended before it was complete", ExitCode.UNREACHABLE)
         if answer.text or answer.calls:
             self.messages.append(answer.message())
         return not stopped

@@ -48,10 +48,21 @@ def at_url(url: str, key: str | None = None) -> Endpoint:
     if not good or any(mark in plain for mark in "?#"):
         message = f"{url!r} is not the URL of an endpoint, such as {LOCAL_URL}"
         raise ClientError(message, ExitCode.USAGE)
+    if parts.username is not None or parts.password is not None:
+        message = "the URL of an endpoint has no password in it; --api-key takes the key"
+        raise ClientError(message, ExitCode.USAGE)
     root = _OF_OPENAI.sub("", plain)
     # RunPod's gateway and the local endpoint have OpenAI's API under /openai; a server has not.
     openai_url = f"{root}/openai/v1" if _QUEUE.search(root) else f"{root}/v1"
-    return Endpoint(root, openai_url, (key or "").strip() or None)
+    return Endpoint(root, openai_url, _checked((key or "").strip()) or None)
+
+
+def _checked(key: str) -> str:
+    """Without a word of the key: an HTTP client would quote it in its error."""
+    if not (key.isascii() and key.isprintable()):
+        message = "the key has a line break or a letter that no key has: is it one key, and whole?"
+        raise ClientError(message, ExitCode.USAGE)
+    return key
 
 
 def on_runpod(endpoint_id: str, key: str | None, base_url: str = RUNPOD_URL) -> Endpoint:

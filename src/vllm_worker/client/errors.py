@@ -65,9 +65,15 @@ def errors_explained(url: str) -> Iterator[None]:
     try:
         yield
     except httpx.TimeoutException as error:
-        raise _late(url) from error
+        raise late(url) from error
     except httpx.HTTPError as error:
         raise _unreachable(error, url) from error
+    except httpx.InvalidURL as error:
+        raise ClientError(str(error), ExitCode.USAGE) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # A page of HTML with status 200, null for a list: whoever reads it is not asked to check.
+        message = f"{url} answered in another form than expected ({type(error).__name__}: {error})"
+        raise ClientError(message) from error
     except Exception as error:
         # Asked for by its module, since importing it takes a second more.
         if not type(error).__module__.startswith("openai"):
@@ -79,7 +85,7 @@ def _of_openai(error: Exception, url: str) -> ClientError:
     import openai
 
     if isinstance(error, openai.APITimeoutError):
-        return _late(url)
+        return late(url)
     if isinstance(error, openai.APIConnectionError):
         return _unreachable(error.__cause__ or error, url)
     if isinstance(error, openai.APIStatusError):
@@ -89,14 +95,20 @@ def _of_openai(error: Exception, url: str) -> ClientError:
     return ClientError(said_in(getattr(error, "body", None)) or str(error))
 
 
-def _late(url: str) -> ClientError:
+def late(url: str) -> ClientError:
+    """The error for an answer that takes too long."""
     message = f"{url} did not answer in time; --timeout gives it longer"
     return ClientError(message, ExitCode.UNREACHABLE)
 
 
 def _unreachable(error: BaseException, url: str) -> ClientError:
     if type(error).__name__ in ("RemoteProtocolError", "ReadError"):
-        message = f"{url} ended the connection before its answer was complete"
-    else:
-        message = f"{url} cannot be reached: {error or type(error).__name__}"
+        return cut_off(url)
+    message = f"{url} cannot be reached: {error or type(error).__name__}"
+    return ClientError(message, ExitCode.UNREACHABLE)
+
+
+def cut_off(url: str) -> ClientError:
+    """The error for an answer of which the end is missing."""
+    message = f"{url} ended the connection before its answer was complete"
     return ClientError(message, ExitCode.UNREACHABLE)

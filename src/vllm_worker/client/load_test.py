@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
-from vllm_worker.client.errors import ClientError, ExitCode, errors_explained
+from vllm_worker.client.errors import ClientError, ExitCode, cut_off, errors_explained
 from vllm_worker.client.messages import Message, read_bytes, user_message
 
 if TYPE_CHECKING:
@@ -117,13 +117,18 @@ async def _measure(client: "openai.AsyncOpenAI", body: dict[str, Any], sample: S
         stream_options={"include_usage": True},
         extra_body={name: value for name, value in body.items() if name not in known},
     )
+    ended = None
     async with stream:
         async for chunk in stream:
             if chunk.usage:
-                sample.tokens = chunk.usage.completion_tokens
-                sample.prompt_tokens = chunk.usage.prompt_tokens
-            if chunk.choices and chunk.choices[0].delta.content:
-                sample.arrivals.append(time.monotonic() - sent)
+                sample.tokens = chunk.usage.completion_tokens or 0
+                sample.prompt_tokens = chunk.usage.prompt_tokens or 0
+            for choice in chunk.choices[:1]:
+                ended = choice.finish_reason or ended
+                if choice.delta.content:
+                    sample.arrivals.append(time.monotonic() - sent)
+    if not ended:
+        raise cut_off(str(client.base_url))
 
 
 def figures(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import base64
 import json
 import mimetypes
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def read_json(file: Path) -> Any:
         return json.loads(read_bytes(file))
     except ValueError as error:
         raise ClientError(f"{file} is not JSON: {error}", ExitCode.USAGE) from error
+
+
+def piped(what: str, instead: str) -> str:
+    """What is piped in. Raises ClientError without a pipe, which says what to do instead."""
+    text = read_pipe()
+    if text is None:
+        raise ClientError(f"there is no {what}: {instead}", ExitCode.USAGE)
+    return text
+
+
+def read_pipe() -> str | None:
+    """All that a pipe has; None where people type."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    try:
+        return sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ClientError(f"what is piped in cannot be read: {error}", ExitCode.USAGE) from error
 
 
 def read_bytes(file: Path) -> bytes:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
+from math import isfinite
 from typing import Annotated, Any, get_type_hints
 
 from typer import Option
@@ -72,7 +73,10 @@ class Where:
         """The endpoint and its key: by the options, else the environment, else the profile in use,
         else the local one. Raises ClientError for options that exclude each other.
         """
-        given = [name for name in ("endpoint", "url", "profile") if getattr(self, name)]
+        given = [name for name in ("endpoint", "url", "profile") if getattr(self, name) is not None]
+        for name in given:
+            if not getattr(self, name).strip():
+                raise ClientError(f"--{name} is empty", ExitCode.USAGE)
         if len(given) > 1:
             message = f"--{given[0]} cannot be combined with --{given[1]}"
             raise ClientError(message, ExitCode.USAGE)
@@ -139,6 +143,10 @@ class Sampling:
             for field in fields(self)
             if field.name != "others" and (value := getattr(self, field.name)) not in (None, [])
         }
+        for name, value in named.items():
+            if isinstance(value, float) and not isfinite(value):
+                message = f"--{name.replace('_', '-')} takes a number, not {value}"
+                raise ClientError(message, ExitCode.USAGE)
         return named | dict(map(_assignment, self.others or []))
 
 
@@ -147,9 +155,13 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not name or not equals:
         raise ClientError(f"--set takes NAME=VALUE, not {text!r}", ExitCode.USAGE)
     try:
-        return name, json.loads(value)
+        return name, json.loads(value, parse_constant=_no_number)
     except ValueError:
         return name, value
+
+
+def _no_number(word: str) -> None:
+    raise ClientError(f"--set: {word} is not JSON", ExitCode.USAGE)
 
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:

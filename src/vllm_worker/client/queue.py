@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from vllm_worker.client.endpoint import Endpoint
-from vllm_worker.client.errors import ClientError, errors_explained, refusal, said_in
+from vllm_worker.client.errors import ClientError, errors_explained, late, refusal, said_in
 
 if TYPE_CHECKING:
     import httpx
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 10.0
 POLL_S = 1.0
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"})
-_HELD_S = 60.0
+_HELD_S = 100.0
 """For how long a server may hold a request before it answers that nothing has changed."""
 
 Job = dict[str, Any]
@@ -25,25 +25,32 @@ Job = dict[str, Any]
 class Queue:
     """The operations. Each raises ClientError for an answer that is an error."""
 
-    def __init__(self, endpoint: Endpoint, client: "httpx.Client") -> None:
+    def __init__(self, endpoint: Endpoint, client: "httpx.Client", timeout_s: float = 600) -> None:
         self.endpoint = endpoint
         self._client = client
+        self._timeout_s = timeout_s
 
     def run(self, job_input: Any) -> Job:
         """Queue a job."""
         return self._ask("POST", "/run", {"input": job_input})
 
     def run_sync(self, job_input: Any) -> Job:
-        """Queue a job and wait until it has ended."""
+        """Queue a job and wait until it has ended. One that no worker has taken in time, or that
+        nobody waits for any more, is cancelled.
+        """
+        asked = time.monotonic()
         job = self._ask("POST", "/runsync", {"input": job_input})
-        # Of a door without a queue, the answer is all there is.
-        return self.wait(job) if job.get("status", "COMPLETED") not in FINAL else job
-
-    def wait(self, job: Job) -> Job:
-        """Ask for a job until it has ended."""
-        for state in self.watch(job):
-            job = state
-        return job
+        if job.get("status", "COMPLETED") in FINAL:  # a door without a queue says nothing of it
+            return job
+        try:
+            for state in self.watch(job):
+                waits = state["status"] == "IN_QUEUE"
+                if waits and time.monotonic() - asked > self._timeout_s:
+                    raise late(self.endpoint.url)
+        except BaseException:
+            self.abandon(job["id"])
+            raise
+        return state
 
     def watch(self, job: Job) -> Iterator[Job]:
         """The job as it is each time it is asked for, first often and then each second."""
@@ -75,6 +82,11 @@ class Queue:
     def cancel(self, job_id: str) -> Job:
         """End a job, wherever it is."""
         return self._ask("POST", f"/cancel/{job_id}")
+
+    def abandon(self, job_id: str) -> None:
+        """The same, of a job whose asker has something else to say."""
+        with suppress(Exception):
+            self.cancel(job_id)
 
     def retry(self, job_id: str) -> Job:
         """Queue a job again that has failed."""
@@ -130,7 +142,7 @@ def queue_of(endpoint: Endpoint, timeout_s: float) -> Iterator[Queue]:
     timeout = httpx.Timeout(max(timeout_s, _HELD_S), connect=min(timeout_s, CONNECT_TIMEOUT_S))
     headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
     with errors_explained(endpoint.url), httpx.Client(timeout=timeout, headers=headers) as client:
-        yield Queue(endpoint, client)
+        yield Queue(endpoint, client, timeout_s)
 
 
 def output_of(job: Job) -> Any:

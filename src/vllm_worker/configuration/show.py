@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +28,15 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
     for name, variable in catalogue().items():
         value = configuration.values.get(name)
         if value:
-            rows.append((name, "***" if variable.secret else _masked(value.text), value.origin))
+            rows.append((name, "***" if variable.secret else masked(value.text), value.origin))
         elif variable.category:
             default = "vLLM's default" if variable.option else "worker's defaults"
             rows.append((name, variable.default, default))
     if configuration.file_flags:
-        rows.append(
-            ("extra_flags", _masked(" ".join(configuration.file_flags)), "WORKER_CONFIG_FILE")
-        )
+        words = " ".join(_masked_words(configuration.file_flags))
+        rows.append(("extra_flags", words, "WORKER_CONFIG_FILE"))
     rows += [
-        (name, "***" if _SECRET.search(name) else _masked(text), "for libraries")
+        (name, "***" if _SECRET.search(name) else masked(text), "for libraries")
         for name, text in configuration.library_env.items()
         if name not in catalogue()
     ]
@@ -46,16 +47,41 @@ def effective(configuration: "Configuration", as_json: bool = False) -> str:
     return table([("variable", "value", "where from"), *rows])
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     """Without the password of a URL, and without the secrets in an option's JSON, such as those of
-    a connector.
+    a connector, by itself or among the words of a command line.
     """
+    text = _masked_json(text)
+    if "--" in text:
+        with suppress(ValueError):  # no words: a quotation without an end
+            words = shlex.split(text)
+            shown = _masked_words(words)
+            text = text if shown == words else shlex.join(shown)
+    return _URL_PASSWORD.sub("***@", text)
+
+
+def _masked_words(words: Sequence[str]) -> list[str]:
+    shown, is_secret = [], False
+    for word in words:
+        name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        hidden = "***" if is_secret or (equals and _names_secret(name)) else _masked_json(value)
+        shown.append(name + equals + (hidden if value else ""))
+        is_secret = not equals and _names_secret(name)
+    return [_URL_PASSWORD.sub("***@", word) for word in shown]
+
+
+def _names_secret(option: str) -> bool:
+    """Of a field of a JSON option, as in --kv-transfer-config.password."""
+    return bool(_SECRET_FIELD.search(option.rpartition(".")[2]))
+
+
+def _masked_json(text: str) -> str:
     if text.lstrip().startswith(("{", "[")):
         with suppress(ValueError, RecursionError):
             value = json.loads(text)
-            masked = _masked_fields(value)
-            text = text if masked == value else json.dumps(masked, ensure_ascii=False)
-    return _URL_PASSWORD.sub("***@", text)
+            shown = _masked_fields(value)
+            return text if shown == value else json.dumps(shown, ensure_ascii=False)
+    return text
 
 
 def _masked_fields(value: Any) -> Any:

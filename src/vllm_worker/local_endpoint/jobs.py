@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 from typing import Any, Protocol
 
 
@@ -132,7 +133,8 @@ class _Excerpt:
         if isinstance(value, list):
             return self._list(value, depth)
         self._room -= 8
-        return value
+        # JSON has no such number, and no browser reads what Python writes for it.
+        return str(value) if isinstance(value, float) and not isfinite(value) else value
 
     def _text(self, text: str) -> str:
         shown = text[: max(0, self._room)]

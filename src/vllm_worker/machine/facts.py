@@ -9,6 +9,7 @@ import psutil
 from vllm_worker.configuration import load_configuration
 from vllm_worker.configuration.catalogue import catalogue
 from vllm_worker.configuration.settings import Settings
+from vllm_worker.configuration.show import masked
 from vllm_worker.configuration.sources import ENVIRONMENT
 from vllm_worker.configuration.volume import inspect
 from vllm_worker.errors import ConfigurationError
@@ -48,7 +49,7 @@ def _variables(environ: Mapping[str, str]) -> MachineFinding:
         return MachineFinding("variables", "; ".join(error.problems), "")
     known = catalogue()
     given = [
-        f"{name}={'***' if name not in known or known[name].secret else value.text}"
+        f"{name}={'***' if name not in known or known[name].secret else masked(value.text)}"
         for name, value in configuration.values.items()
         if value.origin == ENVIRONMENT
     ]

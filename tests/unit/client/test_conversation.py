@@ -26,6 +26,8 @@ def echo(body: dict[str, Any]) -> Chunks:
         yield chunk(content=f"{word} ")
         if said == "stop":
             raise KeyboardInterrupt
+    ended = None if said == "cut" else "stop"
+    yield {"choices": [{"index": 0, "delta": {}, "finish_reason": ended}]}
     yield {"choices": [], "usage": {"completion_tokens": 2}}
 
 
@@ -58,6 +60,13 @@ def test_what_fails_is_said_and_is_not_part_of_the_conversation(
 ) -> None:
     assert said(converse("fail", "one")) == [("user", "one"), ("assistant", "m: one ")]
     assert "it failed" in capsys.readouterr().err
+
+
+def test_an_answer_without_an_end_is_said_and_is_not_part_of_the_conversation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert said(converse("cut", "one")) == [("user", "one"), ("assistant", "m: one ")]
+    assert "before it was complete" in capsys.readouterr().err
 
 
 def test_what_was_stopped_keeps_what_had_come() -> None:

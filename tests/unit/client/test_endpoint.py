@@ -30,6 +30,19 @@ def test_what_is_no_url_of_an_endpoint_is_named(given: str) -> None:
         at_url(given)
 
 
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-…abcd", "sk\x00"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_quoted(key: str) -> None:
+    with pytest.raises(ClientError, match="is it one key, and whole") as refused:
+        at_url("http://h", key)
+    assert "sk" not in str(refused.value)
+
+
+def test_a_password_in_a_url_is_refused_and_not_quoted() -> None:
+    with pytest.raises(ClientError, match="no password in it") as refused:
+        at_url("http://user:hunter2@h")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_an_endpoint_on_runpod_is_a_queue() -> None:
     endpoint = on_runpod("abc123", "key")
     assert endpoint.openai_url == "https://api.runpod.ai/v2/abc123/openai/v1"

@@ -60,6 +60,15 @@ def test_what_openais_client_raises_is_a_line() -> None:
         client.models.list()
 
 
-def test_a_mistake_of_ours_stays_one() -> None:
-    with pytest.raises(KeyError), errors_explained(URL):
-        raise KeyError("x")
+def test_an_answer_of_another_form_is_a_line() -> None:
+    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html></html>"))
+    http = httpx.Client(transport=page)
+    client = openai.OpenAI(base_url=URL, api_key="k", max_retries=0, http_client=http)
+    with pytest.raises(ClientError, match="in another form than expected"), errors_explained(URL):
+        client.models.list()
+
+
+def test_a_path_that_is_none_is_a_wrong_use() -> None:
+    with pytest.raises(ClientError) as found, errors_explained(URL):
+        httpx.get(f"{URL}/status/a\nb")
+    assert found.value.exit_code is ExitCode.USAGE

@@ -76,12 +76,14 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, content: str, said: str)
 
 
 class Endpoint:
-    """As OpenAI's client: each answer takes `seconds`; one of them breaks."""
+    """As OpenAI's client: each answer takes `seconds`; one of them breaks, one is odd, one cut."""
 
     base_url = "http://h/v1"
 
-    def __init__(self, seconds: float = 0.05, broken: int = -1) -> None:
-        self.seconds, self.broken = seconds, broken
+    def __init__(
+        self, seconds: float = 0.05, broken: int = -1, odd: int = -1, cut: int = -1
+    ) -> None:
+        self.seconds, self.broken, self.odd, self.cut = seconds, broken, odd, cut
         self.asked: list[dict[str, Any]] = []
         self.running = self.most = 0
         self.chat = SimpleNamespace(completions=SimpleNamespace(create=self.create))
@@ -103,7 +105,11 @@ class Endpoint:
     async def __aiter__(self) -> Any:
         await asyncio.sleep(self.seconds)
         delta = SimpleNamespace(content="a")
-        yield SimpleNamespace(usage=None, choices=[SimpleNamespace(delta=delta)])
+        if len(self.asked) - 1 == self.odd:
+            yield SimpleNamespace(usage=None, choices=[SimpleNamespace(delta=None)])
+        ended = None if len(self.asked) - 1 == self.cut else "length"
+        choice = SimpleNamespace(delta=delta, finish_reason=ended)
+        yield SimpleNamespace(usage=None, choices=[choice])
         usage = SimpleNamespace(completion_tokens=1, prompt_tokens=2)
         yield SimpleNamespace(usage=usage, choices=[])
 
@@ -122,3 +128,13 @@ async def test_so_many_are_sent_at_once(rate: float | None) -> None:
     assert [sample.error for sample in samples].count("broken") == 1
     assert endpoint.asked[0]["extra_body"] == {"max_tokens": 1}
     assert figures(samples)["output_tokens"] == 19
+
+
+async def test_an_odd_answer_is_an_error_of_its_request_alone() -> None:
+    client: Any = Endpoint(odd=0, cut=1)
+    load = Load(requests=3, concurrency=1)
+    samples = await run_load(client, synthetic(3, 5, 0), {"model": "m"}, load, lambda: None)
+    odd, cut, good = (sample.error for sample in samples)
+    assert "in another form than expected" in str(odd)
+    assert "before its answer was complete" in str(cut)
+    assert good is None

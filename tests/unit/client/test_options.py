@@ -1,7 +1,7 @@
 """Which endpoint is meant, and how an answer is wanted."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -34,6 +34,20 @@ def test_an_option_goes_before_the_environment_and_that_before_the_profile_in_us
     monkeypatch.delenv("OPENAI_BASE_URL")
     file_of({"HOME": str(home)}).unlink()
     assert Where().find().url == "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("option", ["endpoint", "url", "profile"])
+def test_an_option_that_is_empty_is_no_other_endpoint(option: str) -> None:
+    where = Where()
+    setattr(where, option, " ")
+    with pytest.raises(ClientError, match=f"--{option} is empty"):
+        where.find()
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": float("nan")}, {"others": ["x=[NaN]"]}])
+def test_a_number_that_json_does_not_have_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ClientError, match=r"nan|NaN"):
+        Sampling(**wrong).fields()
 
 
 def test_each_endpoint_gets_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:

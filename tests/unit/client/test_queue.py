@@ -41,6 +41,21 @@ def test_a_job_that_takes_longer_than_runsync_is_waited_for() -> None:
     assert asked == ['POST /runsync {"input":{"prompt":"a"}}', *["GET /status/j"] * 2]
 
 
+def test_a_job_that_no_worker_takes_in_time_is_cancelled() -> None:
+    queue, asked = queue_with(state("IN_QUEUE"), state("CANCELLED"))
+    queue._timeout_s = 0
+    with pytest.raises(ClientError, match="in time"):
+        queue.run_sync({})
+    assert asked[1:] == ["POST /cancel/j"]
+
+
+def test_a_job_is_cancelled_whose_endpoint_is_lost() -> None:
+    queue, asked = queue_with(state("IN_QUEUE"), (502, ""), state("CANCELLED"))
+    with pytest.raises(ClientError, match="502"):
+        queue.run_sync({})
+    assert asked[1:] == ["GET /status/j", "POST /cancel/j"]
+
+
 def test_a_door_answers_at_once() -> None:
     queue, asked = queue_with((200, {"choices": []}))
     assert output_of(queue.run_sync({})) == {"choices": []}

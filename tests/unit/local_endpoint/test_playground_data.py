@@ -70,6 +70,7 @@ async def test_jobs_are_counted_by_their_state() -> None:
         ({"a": "bcd", "e": 1}, 7, {"a": "bc…", "…": "…"}),
         ([1, 2, 3], 10, [1, 2, "…"]),
         (None, 0, None),
+        ({"a": float("nan"), "b": [float("inf")]}, 100, {"a": "nan", "b": ["inf"]}),
     ],
 )
 def test_an_excerpt_is_the_beginning(value: object, room: int, shown: object) -> None:

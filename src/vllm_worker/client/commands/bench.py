@@ -10,7 +10,7 @@ from typer import Option
 
 from vllm_worker.client.cli import add_command
 from vllm_worker.client.endpoint import Endpoint
-from vllm_worker.client.errors import ClientError
+from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.load_page import page
 from vllm_worker.client.load_test import Load, Sample, figures, from_file, run_load, synthetic
 from vllm_worker.client.messages import Message
@@ -63,9 +63,9 @@ def bench(
     load = Load(requests, concurrency, rate)
     samples = _run(endpoint, where.timeout, chats, fields, load)
     numbers = figures(samples)
+    print_json(numbers) if as_json else _show(numbers)
     if plot:
         _write(plot, page(f"{name}: {requests} requests", samples, numbers))
-    print_json(numbers) if as_json else _show(numbers)
     if numbers["failed"]:
         raise ClientError(f"{numbers['failed']} of {requests} requests failed")
 
@@ -92,16 +92,15 @@ def _run(
 
 
 def _show(numbers: dict[str, Any]) -> None:
-    errors = numbers.pop("errors")
     plain = {name: value for name, value in numbers.items() if not isinstance(value, dict)}
     print_table(("", ""), [(name.replace("_", " "), f"{plain[name]:,}") for name in plain])
-    times = {name: value for name, value in numbers.items() if isinstance(value, dict) and value}
+    times = {name: value for name, value in numbers.items() if name.endswith("_ms") and value}
     print()
     print_table(
         ("ms", "p50", "p90", "p99"),
         [(name[:-3].replace("_", " "), *values.values()) for name, values in times.items()],
     )
-    for error, number in errors.items():
+    for error, number in numbers["errors"].items():
         print(f"{number} ×: {error}")
 
 
@@ -109,4 +108,5 @@ def _write(file: Path, content: str) -> None:
     try:
         file.write_text(content)
     except OSError as error:
-        raise ClientError(f"{file} cannot be written: {error.strerror}") from error
+        message = f"{file} cannot be written: {error.strerror}"
+        raise ClientError(message, ExitCode.USAGE) from error

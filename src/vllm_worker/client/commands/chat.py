@@ -1,6 +1,5 @@
 """`vllm-worker chat`."""
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typer import Argument, Option
 from vllm_worker.client.cli import add_command
 from vllm_worker.client.conversation import Conversation
 from vllm_worker.client.errors import ClientError, ExitCode
-from vllm_worker.client.messages import schema_format, tools_of, user_message
+from vllm_worker.client.messages import read_pipe, schema_format, tools_of, user_message
 from vllm_worker.client.openai_api import (
     chat_answer,
     chat_chunks,
@@ -105,10 +104,5 @@ def model_and_text(
 
 def _with_piped(text: str | None) -> str | None:
     """Behind the text what comes by a pipe; None when there is neither."""
-    if sys.stdin is None or sys.stdin.isatty():
-        return text
-    try:
-        piped = sys.stdin.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClientError(f"what is piped in cannot be read: {error}", ExitCode.USAGE) from error
-    return "\n\n".join(part for part in (text, piped) if part) or text
+    more = (read_pipe() or "").strip()
+    return "\n\n".join(part for part in (text, more) if part) or text

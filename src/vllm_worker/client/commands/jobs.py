@@ -1,7 +1,6 @@
 """`vllm-worker job …`, `health` and `purge`: RunPod's own operations."""
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from typer import Argument, Option
 
 from vllm_worker.client.cli import add_command, group
 from vllm_worker.client.errors import ClientError, ExitCode
-from vllm_worker.client.messages import read_json
+from vllm_worker.client.messages import piped, read_json
 from vllm_worker.client.options import Sampling, Where
 from vllm_worker.client.queue import Job, Queue, output_of, queue_of
 from vllm_worker.client.screen import notes, out, print_json, print_table
@@ -57,7 +56,7 @@ def sync(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = F
     job_input = input_of(prompt, sampling, chat, False)
     with queue_of(where.find(), where.timeout) as queue:
         if queue.endpoint.is_queue or not _is_door(queue):
-            finished = follow(queue, queue.run(job_input))
+            finished = follow(queue, queue.run(job_input), cancels=True)
         else:
             finished = queue.run_sync(job_input)
     print_json(output_of(finished))
@@ -76,7 +75,7 @@ def stream(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat =
             for output in queue.stream(job["id"]):
                 print(json.dumps(output, ensure_ascii=False), flush=True)
         except KeyboardInterrupt:
-            queue.cancel(job["id"])
+            queue.abandon(job["id"])
             raise
         output_of(queue.status(job["id"]) | {"output": None})
 
@@ -95,7 +94,7 @@ def status(
     with queue_of(where.find(), where.timeout) as queue:
         found = queue.status(job)
         if watch:
-            found = follow(queue, found)
+            found = follow(queue, found, cancels=False)
     if as_json:
         print_json(found)
         return
@@ -150,7 +149,7 @@ def purge(
 
 def input_of(given: str | None, sampling: Sampling, chat: bool, stream: bool) -> Any:
     """A job's input: JSON as it is, or the native form for a prompt."""
-    given = given if given is not None else _piped()
+    given = given if given is not None else piped("input", "give a prompt, JSON or @FILE")
     content: Any = None
     if given.startswith("@"):
         content = read_json(Path(given[1:]))
@@ -172,8 +171,8 @@ def input_of(given: str | None, sampling: Sampling, chat: bool, stream: bool) ->
     return content
 
 
-def follow(queue: Queue, job: Job) -> Job:
-    """Show a job until it has ended; Ctrl-C cancels it."""
+def follow(queue: Queue, job: Job, cancels: bool) -> Job:
+    """Show a job until it has ended. Ctrl-C cancels it with `cancels`, or only stops watching."""
     console = notes()
     try:
         with Live(Text(summary(job)), console=console, transient=True) as live:
@@ -181,7 +180,8 @@ def follow(queue: Queue, job: Job) -> Job:
                 job = state
                 live.update(Text(summary(job)))
     except KeyboardInterrupt:
-        queue.cancel(job["id"])
+        if cancels:
+            queue.abandon(job["id"])
         raise
     console.print(summary(job), style="dim", markup=False)
     return job
@@ -192,17 +192,11 @@ def summary(job: Job) -> str:
     times = [
         f"{label} {job[name] / 1000:.1f} s"
         for label, name in (("waited", "delayTime"), ("ran", "executionTime"))
-        if name in job
+        if job.get(name) is not None
     ]
-    return " · ".join([f"job {job.get('id')} {job['status']}", *times])
+    return " · ".join([f"job {job.get('id')} {job.get('status')}", *times])
 
 
 def _is_door(queue: Queue) -> bool:
     """Whether the endpoint is a worker's own door, which has no queue."""
     return "workers" not in queue.health()
-
-
-def _piped() -> str:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise ClientError("there is no input: give a prompt, JSON or @FILE", ExitCode.USAGE)
-    return sys.stdin.read()

@@ -1,6 +1,5 @@
 """`vllm-worker complete`, `embed`, `transcribe`, `models` and `tokenize`."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,8 @@ import typer
 from typer import Argument, Option
 
 from vllm_worker.client.cli import add_command
-from vllm_worker.client.errors import ClientError, ExitCode
+from vllm_worker.client.errors import cut_off
+from vllm_worker.client.messages import piped
 from vllm_worker.client.openai_api import choose_model, connected, served_models
 from vllm_worker.client.options import Sampling, Where
 from vllm_worker.client.queue import queue_of
@@ -37,8 +37,8 @@ def complete(
     Examples:
     vllm-worker complete 'Once upon a time' --max-tokens 50
     """
-    text, fields = _text(prompt), sampling.fields()
-    with connected(where.find(), where.timeout) as client:
+    text, fields, endpoint = _text(prompt), sampling.fields(), where.find()
+    with connected(endpoint, where.timeout) as client:
         body = {"model": choose_model(client, model or where.in_use().model), "prompt": text}
         if raw:
             asked = body | fields
@@ -48,8 +48,13 @@ def complete(
             client.completions.create(**body, stream=True, extra_body=fields) as stream,
             answer_shown(markdown=False) as view,
         ):
+            ended = None
             for chunk in stream:
-                view.add("".join(choice.text for choice in chunk.choices[:1]))
+                for choice in chunk.choices[:1]:
+                    view.add(choice.text)
+                    ended = choice.finish_reason or ended
+        if not ended:
+            raise cut_off(endpoint.openai_url)
 
 
 def embed(
@@ -146,8 +151,4 @@ def tokenize(
 
 
 def _text(given: str | None) -> str:
-    if given is not None:
-        return given
-    if sys.stdin is None or sys.stdin.isatty():
-        raise ClientError("there is no text: give one, or pipe it in", ExitCode.USAGE)
-    return sys.stdin.read()
+    return given if given is not None else piped("text", "give one, or pipe it in")

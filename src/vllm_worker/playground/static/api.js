@@ -57,7 +57,7 @@ async function ask(path, {body, ...options} = {}) {
     throw new Refusal("The worker does not answer: it has ended, or the network is down.", 0);
   }
   if (!response.ok) {
-    const text = await response.text();
+    const text = await response.text().catch(() => "");
     const said = sentence(text);
     if (response.status === 401) document.dispatchEvent(new Event("key-refused"));
     throw new Refusal(said || `The worker answered with status ${response.status}.`, response.status, paramOf(text));
@@ -66,7 +66,15 @@ async function ask(path, {body, ...options} = {}) {
 }
 
 /** JSON of a path; with `body`, a POST. */
-export const json = async (path, options) => (await ask(path, options)).json();
+export async function json(path, options) {
+  const response = await ask(path, options);
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal("The answer is cut off, or comes from something else than the worker.", 0);
+  }
+}
 export const post = (path) => json(path, {method: "POST"});
 
 /** Server-sent events: {data, text, at} for each read from the network, with its events parsed. */

@@ -96,7 +96,7 @@ async function run() {
   choose(wanted ?? tabs[0]);
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
-    if (document.visibilityState === "visible") await update();
+    if (document.visibilityState === "visible") await update().catch(console.error);
   }
 }
 

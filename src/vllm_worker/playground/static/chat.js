@@ -46,10 +46,13 @@ async function send() {
   const content = images.length
     ? [...images.map((url) => ({type: "image_url", image_url: {url}})), {type: "text", text}]
     : text;
-  if (!(await answer([...messages, {role: "user", content}]))) return;
+  const said = [...messages, {role: "user", content}];
+  const request = requestFor(said);
+  if (!request) return;
   $("text").value = "";
   $("images").value = "";
   $("image-names").textContent = "";
+  await answer(said, request);
 }
 
 const dataUrl = (file) =>
@@ -79,21 +82,20 @@ function requestFor(said) {
     : {origin: location.origin, path: "/run", body: {input: body}};
 }
 
-/** Ask, and show the answer as it comes. False if the request could not be made. */
-async function answer(said) {
-  const request = requestFor(said);
-  if (!request) return false;
+/** Ask, and show the answer as it comes. */
+async function answer(said, request) {
   messages = said;
   const before = $("turns").querySelectorAll(".turn.user").length;
   if (before < messages.filter(({role}) => role === "user").length) showUser(said.at(-1), said.length - 1);
   const turn = showAnswer(said.length);
-  running = new AbortController();
+  const mine = new AbortController();
+  running = mine;
   busy(true);
   const exchange = new Exchange(request);
   let text = "";
   const calls = [];
   try {
-    for await (const part of partsOf(request, running.signal)) {
+    for await (const part of partsOf(request, mine.signal)) {
       exchange.add(part);
       text += part.text;
       part.calls.forEach((call) => merge(calls, call));
@@ -107,16 +109,15 @@ async function answer(said) {
     const line = stopped ? "Stopped." : error.message;
     if (!stopped) markParam(error.param, error.message);
     turn.said.append(element("p", stopped ? {class: "empty"} : {class: "error", role: "alert"}, line));
-  } finally {
-    running = null;
-    busy(false);
   }
+  if (running !== mine) return; // its turn was cleared, edited or asked again meanwhile
+  running = null;
+  busy(false);
   if (text || calls.length) {
     messages = [...said, {role: "assistant", content: text || null, ...(calls.length && {tool_calls: calls})}];
   }
   turn.box.append(exchange.view());
   turn.box.scrollIntoView({block: "nearest"});
-  return true;
 }
 
 const partsOf = ({path, body}, signal) =>
@@ -163,8 +164,11 @@ function showUser(message, index) {
 function showAnswer(index) {
   const said = element("div", {class: "said"});
   const retry = element("button", {type: "button", onclick: () => {
+    const said = messages.slice(0, index);
+    const request = requestFor(said);
+    if (!request) return;
     keepTurns(index);
-    answer(messages.slice(0, index));
+    answer(said, request);
   }}, "Retry");
   return {said, box: show(index, "assistant", $("model").value, [retry], said)};
 }
@@ -180,7 +184,11 @@ function show(index, role, who, buttons, said) {
 
 /** Forget the turns from `index` on. */
 function keepTurns(index) {
-  running?.abort();
+  if (running) {
+    running.abort();
+    running = null;
+    busy(false);
+  }
   messages = messages.slice(0, index);
   for (const turn of [...$("turns").querySelectorAll(".turn")]) {
     if (Number(turn.dataset.index) >= index) turn.remove();

@@ -23,7 +23,7 @@ export class Exchange {
     if (part.text || part.calls.length) {
       this.parts.push({at, tokens: part.tokens, characters: part.text.length});
     }
-    this.raw += part.raw;
+    if (this.raw.length < MOST_SHOWN) this.raw += part.raw;
     this.usage = part.usage ?? this.usage;
     this.delay = part.delay ?? this.delay;
     this.seconds = at;

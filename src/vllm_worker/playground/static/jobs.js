@@ -29,7 +29,11 @@ export async function updateJobs() {
       rows.delete(id);
     }
   }
-  $("job-rows").append(...jobs.map(rowOf));
+  // Each in its place already is left there, with its focus and what is selected in it.
+  jobs.map(rowOf).forEach((row, at) => {
+    const there = $("job-rows").children[at] ?? null;
+    if (row !== there) $("job-rows").insertBefore(row, there);
+  });
 }
 
 function rowOf(job) {
@@ -49,7 +53,10 @@ function draw(job, open) {
   const action = (name, path) =>
     element("button", {type: "button", onclick: async (event) => {
       event.target.disabled = true;
-      await post(`/${path}/${job.id}`).catch((error) => alertRow(job.id, error.message));
+      await post(`/${path}/${job.id}`).catch((error) => {
+        event.target.disabled = false;
+        alertRow(job.id, error.message);
+      });
       await updateJobs();
     }}, name);
   const active = ["IN_QUEUE", "IN_PROGRESS"].includes(job.status);

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vllm_worker.client.commands.jobs import input_of, summary
+from vllm_worker.client.commands.jobs import follow, input_of, summary
 from vllm_worker.client.errors import ClientError
 from vllm_worker.client.options import Sampling
 
@@ -45,3 +45,25 @@ def test_a_job_in_one_line() -> None:
     assert summary({"id": "j", "status": "IN_QUEUE"}) == "job j IN_QUEUE"
     ended = {"id": "j", "status": "COMPLETED", "delayTime": 1234, "executionTime": 60}
     assert summary(ended) == "job j COMPLETED · waited 1.2 s · ran 0.1 s"
+
+
+class Watched:
+    """A queue whose job is watched until Ctrl-C is pressed, and which cannot be reached then."""
+
+    def __init__(self) -> None:
+        self.abandoned: list[str] = []
+
+    def watch(self, job: dict[str, Any]) -> Any:
+        yield job
+        raise KeyboardInterrupt
+
+    def abandon(self, job_id: str) -> None:
+        self.abandoned.append(job_id)
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_who_only_watches_a_job_does_not_end_it(cancels: bool) -> None:
+    queue: Any = Watched()
+    with pytest.raises(KeyboardInterrupt):
+        follow(queue, {"id": "j", "status": "IN_QUEUE"}, cancels)
+    assert queue.abandoned == (["j"] if cancels else [])
