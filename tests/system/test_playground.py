@@ -4,11 +4,13 @@ Screenshots of each view are in .playground/, beside the tests.
 """
 
 import json
+import math
 import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -51,6 +53,12 @@ async def answer(page: Page, text: str, max_tokens: int = 60) -> str:
     await ask(page, text, max_tokens)
     await page.wait_for(LAST)
     return await page.text(".turn:last-child .said")
+
+
+async def queue_job(page: Page, job_input: Any) -> None:
+    """Queue a job from the page, as another program would."""
+    body = json.dumps(json.dumps({"input": job_input}))
+    await page.evaluate(f"fetch('/run', {{method: 'POST', body: {body}}})")
 
 
 @pytest.mark.parametrize("form", ["openai", "native"])
@@ -160,17 +168,12 @@ async def test_a_row_keeps_its_focus_and_an_odd_job_does_not_end_the_page(
     local_page: Page, endpoint: EndpointProcess
 ) -> None:
     page = local_page
-    await page.evaluate(
-        'fetch(\'/run\', {method: \'POST\', body: \'{"input": {"prompt": "x", '
-        '"sampling_params": {"temperature": NaN}}}\'})'
-    )
+    await queue_job(page, {"prompt": "x", "sampling_params": {"temperature": math.nan}})
     await page.click("#tab-jobs")
     await page.wait_for("document.querySelector('#job-rows .FAILED')")
     await page.evaluate("document.querySelector('#job-rows summary').focus()")
     before = await page.text("#job-counts")
-    await page.evaluate(
-        "fetch('/run', {method: 'POST', body: JSON.stringify({input: {prompt: 'x'}})})"
-    )
+    await queue_job(page, {"prompt": "x"})
     await page.wait_for(f"document.getElementById('job-counts').innerText !== {before!r}")
     assert await page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
@@ -205,10 +208,7 @@ async def test_a_failed_job_is_seen_with_its_reason_and_tried_again(
     local_page: Page, endpoint: EndpointProcess
 ) -> None:
     page = local_page
-    await page.evaluate(
-        "fetch('/run', {method: 'POST', body: JSON.stringify("
-        "{input: {prompt: 'x', sampling_params: {top_p: 7}}})})"
-    )
+    await queue_job(page, {"prompt": "x", "sampling_params": {"top_p": 7}})
     await page.click("#tab-jobs")
     await page.wait_for("document.querySelector('.FAILED')")
     row = "document.querySelector('.FAILED').closest('tr')"
