@@ -66,9 +66,24 @@ class Terminal:
             left = deadline - time.monotonic()
             readable, _, _ = select.select([self._device], [], [], max(left, 0))
             assert readable, f"{text!r} did not come after:\n{self.screen}"
-            part = os.read(self._device, 65536).decode(errors="replace")
-            self.screen += _CONTROL.sub("", part)
+            self._read()
         self._seen = found + len(text)
+
+    def exit_code(self, seconds: float = 120) -> int:
+        """Of its end, when all that it writes is on the screen."""
+        deadline = time.monotonic() + seconds
+        # The error of a terminal says that nobody is left at its other end.
+        with contextlib.suppress(OSError):
+            while True:
+                left = deadline - time.monotonic()
+                readable, _, _ = select.select([self._device], [], [], max(left, 0))
+                assert readable, f"it has not ended:\n{self.screen}"
+                self._read()
+        return self.process.wait(10)
+
+    def _read(self) -> None:
+        part = os.read(self._device, 65536).decode(errors="replace")
+        self.screen += _CONTROL.sub("", part)
 
 
 @contextlib.contextmanager

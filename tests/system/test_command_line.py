@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.core import TyperGroup
 
 from tests.support.audio import sound
 from tests.support.command_line import command_line, command_line_process, terminal
@@ -16,7 +18,32 @@ from tests.support.running import running_endpoint
 from tests.support.tool_calls import WEATHER
 from tests.support.waiting import eventually
 from tests.support.worker_process import ROOT, WorkerProcess, running_worker
+from vllm_worker.__main__ import application
 from vllm_worker.local_endpoint.process import EndpointProcess
+
+OF_OTHER_MODELS = [("embed", "a text"), ("transcribe", "FILE")]
+OF_A_QUEUE = [
+    ("job", "run", "Hello"),
+    ("job", "stream", "Once", "--max-tokens", "5"),
+    ("job", "status", "JOB"),
+    ("job", "retry", "JOB"),
+    ("job", "cancel", "JOB"),
+    ("purge", "--yes"),
+]
+OF_AN_ENDPOINT = [
+    ("chat", "Hello", "--max-tokens", "5"),
+    ("complete", "Once", "--max-tokens", "5"),
+    ("models",),
+    ("tokenize", "two words"),
+    ("job", "sync", "Hello", "--max-tokens", "5"),
+    ("health",),
+    ("doctor",),
+    ("bench", "--requests", "2", "--input-tokens", "4", "--output-tokens", "4"),
+    ("url",),
+    *OF_OTHER_MODELS,
+    *OF_A_QUEUE,
+]
+"""Commands that ask an endpoint. JOB is a job that has failed, FILE one with a sound."""
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +204,58 @@ def test_a_conversation_in_a_terminal(local: list[str]) -> None:
         window.wait_for("> ")
         window.type("/exit\n")
         assert window.process.wait(30) == 0
+
+
+def in_a_terminal(*words: str, **environ: str) -> tuple[int, str]:
+    """The exit code of a run, and what was on the screen at its end."""
+    with terminal(*words, **environ) as window:
+        code = window.exit_code()
+        assert "Traceback" not in window.screen
+        return code, window.screen
+
+
+@pytest.mark.parametrize("words", OF_AN_ENDPOINT, ids=" ".join)
+def test_a_command_in_a_terminal(place: list[str], words: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "speech.wav"
+    file.write_bytes(sound())
+    has_queue = KEY not in place
+    job = "none"
+    if has_queue:
+        wrong = '{"prompt": "a", "sampling_params": {"top_p": 7}}'
+        job = good("job", "run", wrong, *place).strip()
+        good("job", "status", job, "--watch", *place)
+    values = {"JOB": job, "FILE": str(file)}
+    code, screen = in_a_terminal(*(values.get(word, word) for word in words), *place)
+    refused = words in OF_OTHER_MODELS or (words in OF_A_QUEUE and not has_queue)
+    assert code == (1 if refused else 0), screen
+    assert screen.strip()
+    if refused:
+        assert "vllm-worker: " in screen
+
+
+def test_commands_about_this_machine_in_a_terminal(tmp_path: Path) -> None:
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": ""}
+    with terminal("profile", "add", "p", "--endpoint", "abc", "--ask-key", **home) as window:
+        window.wait_for("Key: ")  # with the space: from then on, nothing that is typed is shown
+        window.type("rpa_secret\n")
+        assert window.exit_code() == 0
+        assert "rpa_secret" not in window.screen
+    for words in (["profile", "use", "p"], ["profile", "list"], ["profile", "remove", "p"],
+                  ["key", "alice"], ["config"], ["seams"]):  # fmt: skip
+        code, screen = in_a_terminal(*words, **home)
+        assert code == 0, screen
+        assert "rpa_secret" not in screen
+
+
+def test_every_command_is_tried_in_a_terminal() -> None:
+    known = typer.main.get_command(application())
+    assert isinstance(known, TyperGroup)
+    jobs = known.commands["job"]
+    assert isinstance(jobs, TyperGroup)
+    # gpu-check takes minutes, and has a test of its own.
+    elsewhere = {"profile", "key", "config", "seams", "gpu-check"}
+    assert {words[0] for words in OF_AN_ENDPOINT} == known.commands.keys() - elsewhere
+    assert {words[1] for words in OF_AN_ENDPOINT if words[0] == "job"} == jobs.commands.keys()
 
 
 def test_ctrl_c_in_one_answer_ends_the_command(local: list[str]) -> None:
