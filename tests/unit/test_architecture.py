@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gpu_check",
     },
     "client": {"machine"},
-    "startup": {"configuration", "observability"},
+    "startup": {"errors", "configuration", "observability"},
     "routes": {*LIGHT, "configuration", "web"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
     # and with configuration, which knows the installed version.

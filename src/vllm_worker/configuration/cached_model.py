@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vllm_worker.configuration.model_files import INDEX, wanted_weights, weights_of
-from vllm_worker.configuration.settings import DEMO_MODEL, Settings, is_true
+from vllm_worker.configuration.settings import DEMO_MODEL, SMALL_MODEL, Settings, is_true
 from vllm_worker.configuration.sources import Sources, Value
 from vllm_worker.configuration.values import is_folder
 from vllm_worker.configuration.volume import Volume
@@ -96,7 +96,9 @@ def find_tokenizer(sources: Sources, environ: Mapping[str, str], volume: Volume)
 def cache_note(settings: Settings, sources: Sources, model: str) -> Iterator[str]:
     """A line where somebody may expect a newer commit than the one in the cache."""
     revision = sources.values.get("MODEL_REVISION")
-    if model != settings.model and not (revision and _COMMIT.fullmatch(revision.text)):
+    is_commit = revision and _COMMIT.fullmatch(revision.text)
+    is_fixed = is_commit or settings.model_name == SMALL_MODEL
+    if model != settings.model and not is_fixed:
         yield (
             f"{settings.model_name} is read from Hugging Face's cache, commit "
             f"{Path(model).name[:7]}. The Hub is not asked for a newer one: to serve another "

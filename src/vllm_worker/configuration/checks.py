@@ -20,6 +20,7 @@ from vllm_worker.configuration.catalogue import (
 from vllm_worker.configuration.settings import Settings, is_true
 from vllm_worker.configuration.sources import Value
 from vllm_worker.configuration.values import is_file, is_folder, items, problem
+from vllm_worker.errors import nearest
 
 Values = Mapping[str, Value]
 
@@ -52,6 +53,17 @@ def find_problems(values: Values) -> list[str]:
         if name in values and (wrong := check(values[name].text)):
             lines.append(_line(name, values[name], wrong))
     return lines + [line for conflict in _CONFLICTS if (line := conflict(values))]
+
+
+def find_unknown_choices(values: Values) -> Iterator[str]:
+    """A note for each choice that is there only if a plugin brings it."""
+    for name in sorted(_OPEN & values.keys()):
+        choices, text = catalogue()[name].choices, values[name].text
+        if is_pictured() and text not in choices:
+            yield (
+                f"{name}={text!r} is none of vLLM's own, and works only where a plugin brings it."
+                + nearest(text, choices)
+            )
 
 
 def find_misnamed(environ: Mapping[str, str], values: Values) -> Iterator[str]:

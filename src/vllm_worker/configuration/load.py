@@ -13,6 +13,7 @@ from vllm_worker.configuration.checks import (
     find_door_problems,
     find_misnamed,
     find_problems,
+    find_unknown_choices,
 )
 from vllm_worker.configuration.derived import (
     count_gpus,
@@ -135,6 +136,7 @@ def load_configuration(environ: Mapping[str, str]) -> Configuration:
     sources = read_sources(environ, gpus)
     misnamed = list(find_misnamed(environ, sources.values))
     notes = migrate(sources, gpus) + _not_offered(environ) + misnamed + sources.notes
+    notes += find_unknown_choices(sources.values)
     secrets = _secrets(sources, environ)
     notes = [_without(secrets, line) for line in notes]
     problems = sources.problems + find_problems(sources.values)

@@ -19,6 +19,9 @@ from vllm_worker.streaming.schedule import Schedule
 DEMO_MODEL = "demo"
 """The MODEL_NAME of the model that comes with this package."""
 
+SMALL_MODEL = "smollm2"
+"""The MODEL_NAME of SmolLM2-135M-Instruct, which the worker makes from a package."""
+
 _DEMO_MODEL_FOLDER = Path(__file__).parents[1] / "demo_model"
 
 MEDIA_FIELDS = {"media_io_kwargs", "mm_processor_kwargs"}

@@ -221,6 +221,15 @@ def test_the_name_of_a_parser_must_be_known_unless_a_plugin_brings_it() -> None:
     assert load(**auto, TOOL_PARSER_PLUGIN=__file__).values["TOOL_CALL_PARSER"].text == "mine"
 
 
+def test_a_quantization_that_only_a_plugin_could_bring_has_a_note() -> None:
+    configuration = load(QUANTIZATION="awqq")
+    (note,) = configuration.notes
+    assert note.startswith("QUANTIZATION='awqq' is none of vLLM's own")
+    assert note.endswith('Did you mean "awq"?')
+    assert "--quantization=awqq" in command_line(configuration)
+    assert not load(QUANTIZATION="awq").notes
+
+
 def test_all_mistakes_come_together() -> None:
     assert len(problems(MAX_CONCURRENCY="x", SEED="y", ENFORCE_EAGER="z", DTYPE="w")) == 4
 
