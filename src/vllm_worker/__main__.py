@@ -1,6 +1,11 @@
 """The command `vllm-worker`, also as `python -m vllm_worker`: one for clients and for workers."""
 
+import os
+import signal
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import TextIOWrapper
+from pathlib import Path
 
 import typer
 
@@ -12,7 +17,15 @@ _ASK, _JOBS, _LOOK, _MACHINE = "Ask a model", "Jobs", "Endpoints", "On a worker'
 
 def main() -> None:
     """Run the command line."""
-    application()()
+    # So that a job that somebody waits for is cancelled then, too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    with Path(os.devnull).open("w") as nowhere:
+        # A shell may have closed them, and a locale may lack letters that are to be written.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        with redirect_stdout(sys.stdout or nowhere), redirect_stderr(sys.stderr or nowhere):
+            application()()
 
 
 def application() -> typer.Typer:

@@ -48,11 +48,13 @@ def command_line_process(
 
 
 class Terminal:
-    """A terminal in which the command runs. `screen` is what has been written, without colours."""
+    """A terminal in which the command runs. `written` is all that it got, `screen` the same without
+    colours.
+    """
 
     def __init__(self, process: "subprocess.Popen[bytes]", device: int) -> None:
         self.process = process
-        self.screen = ""
+        self.screen = self.written = ""
         self._device = device
         self._seen = 0
 
@@ -83,6 +85,7 @@ class Terminal:
 
     def _read(self) -> None:
         part = os.read(self._device, 65536).decode(errors="replace")
+        self.written += part
         self.screen += _CONTROL.sub("", part)
 
 

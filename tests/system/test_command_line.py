@@ -245,6 +245,7 @@ def test_commands_about_this_machine_in_a_terminal(tmp_path: Path) -> None:
         code, screen = in_a_terminal(*words, **home)
         assert code == 0, screen
         assert "rpa_secret" not in screen
+        assert "Triton not available" not in screen
 
 
 def test_every_command_is_tried_in_a_terminal() -> None:

@@ -62,6 +62,14 @@ def test_the_command_line_gives_the_same_vectors(
     assert [json.loads(line) for line in ran.stdout.splitlines()] == vectors, ran.stderr
 
 
+def test_the_doctor_tries_what_the_model_does(model: ServedModel) -> None:
+    ran = command_line("doctor", "--url", model.url, "--json", "--no-machine")
+    assert ran.returncode == 0, ran.stdout
+    *_, native, embedding = json.loads(ran.stdout)
+    assert (native["check"], native["verdict"]) == ("native job", "noted")
+    assert (embedding["verdict"], embedding["text"]) == ("good", f"{HIDDEN} numbers")
+
+
 def test_one_text_alone_has_the_same_vector(model: ServedModel, vectors: list[list[float]]) -> None:
     # The client asks for base64 where nothing is said, and decodes it.
     (item,) = model.client.embeddings.create(model=NAME, input=TEXTS[1]).data

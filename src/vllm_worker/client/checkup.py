@@ -67,7 +67,11 @@ class Checkup:
                 yield Finding("jobs", Verdict.SKIPPED, "not tried")
                 return
         for name, job in self._jobs().items():
-            yield self._timed(name, job)
+            finding = self._timed(name, job)
+            yield finding
+            if name == "native job" and finding.verdict is Verdict.NOTED:
+                yield self._timed("embedding", self.embedding)
+                return
 
     def _before_jobs(self) -> dict[str, Callable[[], str]]:
         """Those without which the following ones make no sense."""
@@ -143,10 +147,26 @@ class Checkup:
         return str(self.queue.call_route("/version")["version"])
 
     def native(self) -> str:
-        """A job in RunPod's own form."""
+        """A job in RunPod's own form, which not every model can do."""
         job = {"prompt": "Hello", "sampling_params": {"max_tokens": 5}}
-        output = output_of(self.queue.run_sync(job))
+        try:
+            output = output_of(self.queue.run_sync(job))
+        except ClientError as error:
+            if "does not generate text" in str(error):
+                raise Noted(f"{self.model} does not generate text: no chat is tried") from error
+            raise
         return _usage(output)
+
+    def embedding(self) -> str:
+        """What a model may be there for that does not generate text."""
+        body = {"model": self.model, "input": "Hello"}
+        try:
+            answer = self.client.post("/embeddings", body=body, cast_to=dict[str, Any])
+        except Exception as error:
+            if getattr(error, "status_code", None) == 404:
+                raise Noted(f"{self.model} does not embed texts either") from error
+            raise
+        return f"{len(answer['data'][0]['embedding'])} numbers"
 
     def chat(self) -> str:
         """One answer, whole."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.messages import Message, user_message
-from vllm_worker.client.screen import answer_shown, say
+from vllm_worker.client.screen import answer_shown, say, show
 
 HELP = """\
 /system TEXT   begin anew with this system prompt
@@ -49,7 +49,9 @@ class Conversation:
             except KeyboardInterrupt:
                 stopped = True
         for line in answer.calls_as_text():
-            print(line)
+            show(line)
+        if answer.only_reasoned:
+            say("the model reasoned, and answered nothing")
         if not stopped and not answer.finish_reason:
             raise ClientError("the answer ended before it was complete", ExitCode.UNREACHABLE)
         if answer.text or answer.calls:
@@ -120,9 +122,9 @@ class Conversation:
         try:
             if not self.answer():
                 say("stopped")
-        except ClientError:
-            del self.messages[before - 1 :]  # what could not be answered is not part of it
-            raise
+        finally:
+            if len(self.messages) == before:  # what was not answered is no part of it
+                self.messages.pop()
 
     def _choose(self, name: str) -> None:
         models = self.models()
@@ -136,7 +138,7 @@ class Conversation:
     def _save(self, name: str) -> None:
         file = Path(name).expanduser()
         try:
-            file.write_text(json.dumps(self.messages, indent=2, ensure_ascii=False) + "\n")
+            file.write_text(json.dumps(self.messages, indent=2) + "\n")
         except OSError as error:
             raise ClientError(f"{file} cannot be written: {error.strerror}") from error
         say(f"{len(self.messages)} messages are in {file}")
@@ -147,7 +149,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.text = ""
-        self.calls: list[dict[str, Any]] = []
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._reasoned = False
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
 
@@ -162,17 +165,26 @@ class Answer:
 
     def _add_delta(self, delta: dict[str, Any]) -> str:
         for part in delta.get("tool_calls") or []:
-            index = part.get("index", 0)
-            while len(self.calls) <= index:
-                function = {"name": "", "arguments": ""}
-                self.calls.append({"id": "", "type": "function", "function": function})
-            call, given = self.calls[index], part.get("function") or {}
+            new = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
+            call = self._calls.setdefault(part.get("index", 0), new)
+            given = part.get("function") or {}
             call["id"] = part.get("id") or call["id"]
             call["function"]["name"] += given.get("name") or ""
             call["function"]["arguments"] += given.get("arguments") or ""
-        text = delta.get("content") or ""
+        self._reasoned |= bool(delta.get("reasoning") or delta.get("reasoning_content"))
+        text = delta.get("content") or delta.get("refusal") or ""
         self.text += text
-        return text
+        return str(text)
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Calls of tools, in their order."""
+        return [self._calls[index] for index in sorted(self._calls)]
+
+    @property
+    def only_reasoned(self) -> bool:
+        """Whether all that came was what the model thought on its way to an answer."""
+        return self._reasoned and not self.text and not self._calls
 
     def message(self) -> Message:
         """As the next request has to have it."""

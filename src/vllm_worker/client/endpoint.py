@@ -40,6 +40,9 @@ def at_url(url: str, key: str | None = None) -> Endpoint:
     White space around a key, such as the line break at the end of a file, is no part of it.
     """
     plain = url.strip().rstrip("/")
+    if "@" in plain:  # not quoted: what is before it is secret
+        message = "the URL of an endpoint has no password in it; --api-key takes the key"
+        raise ClientError(message, ExitCode.USAGE)
     try:
         parts = urlsplit(plain)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -47,9 +50,6 @@ def at_url(url: str, key: str | None = None) -> Endpoint:
         good = False
     if not good or any(mark in plain for mark in "?#"):
         message = f"{url!r} is not the URL of an endpoint, such as {LOCAL_URL}"
-        raise ClientError(message, ExitCode.USAGE)
-    if parts.username is not None or parts.password is not None:
-        message = "the URL of an endpoint has no password in it; --api-key takes the key"
         raise ClientError(message, ExitCode.USAGE)
     root = _OF_OPENAI.sub("", plain)
     # RunPod's gateway and the local endpoint have OpenAI's API under /openai; a server has not.

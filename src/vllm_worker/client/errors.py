@@ -43,42 +43,76 @@ def refusal(status: int, body: Any, url: str, retry_after: str | None = None) ->
 
 
 def said_in(body: Any) -> str:
-    """The sentence in an error's body: OpenAI's form, Anthropic's, RunPod's, or plain text."""
+    """The sentence in an error's body: OpenAI's form, Anthropic's, RunPod's, FastAPI's, or text."""
     if isinstance(body, str):
         try:
-            return said_in(json.loads(body))
-        except ValueError:
-            plain = not body.lstrip().startswith("<")  # a proxy's page
-            return " ".join(body.split())[:500] if plain else ""
+            inner = json.loads(body)
+        except (ValueError, RecursionError):
+            inner = None
+        if isinstance(inner, dict | list | str):
+            return said_in(inner)
+        plain = not body.lstrip().startswith("<")  # a proxy's page
+        return " ".join(body.split())[:500] if plain else ""
+    if isinstance(body, list):
+        return "; ".join(filter(None, map(said_in, body)))[:500]
     if isinstance(body, dict):
-        for name in ("message", "error", "detail", "title"):
+        for name in ("message", "error_message", "error", "detail", "msg", "title"):
             if body.get(name):
                 return said_in(body[name])
     return ""
 
 
+def check_object(answer: Any, url: str) -> dict[str, Any]:
+    """The answer, a JSON object. Raises ClientError for something else, and for one that tells of
+    an error though its HTTP status is good.
+    """
+    if not isinstance(answer, dict):
+        raise ClientError(f"{url} answered something else than a JSON object")
+    if answer.get("error"):
+        raise ClientError(said_in(answer) or f"{url} answered an error without a reason")
+    return answer
+
+
+_ODD_ANSWERS = (
+    AttributeError, LookupError, TypeError, ValueError,
+    ArithmeticError, RecursionError, MemoryError,
+)  # fmt: skip
+"""What our code raises on an answer that is not as it is agreed."""
+
+
 @contextmanager
 def errors_explained(url: str) -> Iterator[None]:
-    """Raise ClientError for what httpx and OpenAI's client raise inside."""
-    import httpx  # takes time, which `--help` need not wait for
-
+    """Raise ClientError for what HTTP and OpenAI's client raise inside, and for odd answers."""
     try:
         yield
-    except httpx.TimeoutException as error:
-        raise late(url) from error
-    except httpx.HTTPError as error:
-        raise _unreachable(error, url) from error
-    except httpx.InvalidURL as error:
-        raise ClientError(str(error), ExitCode.USAGE) from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        # A page of HTML with status 200, null for a list: whoever reads it is not asked to check.
-        message = f"{url} answered in another form than expected ({type(error).__name__}: {error})"
-        raise ClientError(message) from error
+    except (ClientError, BrokenPipeError):  # the latter of who reads our output
+        raise
     except Exception as error:
-        # Asked for by its module, since importing it takes a second more.
-        if not type(error).__module__.startswith("openai"):
-            raise
-        raise _of_openai(error, url) from error
+        if explained := _explained(error, url):
+            raise explained from error
+        raise
+
+
+def _explained(error: Exception, url: str) -> ClientError | None:
+    import httpx  # takes time, which `--help` need not wait for
+
+    if isinstance(error, httpx.TimeoutException):
+        return late(url)
+    if isinstance(error, httpx.HTTPError):
+        return _unreachable(error, url)
+    # Asked for by their names, since importing OpenAI's client takes a second more.
+    if type(error).__name__ == "InvalidURL":
+        return ClientError(str(error), ExitCode.USAGE)
+    if type(error).__module__.startswith("openai"):
+        return _of_openai(error, url)
+    if isinstance(error, OSError | ImportError):  # a file of certificates, a proxy of a rare kind
+        return ClientError(f"{url} cannot be asked: {error}")
+    if isinstance(error, _ODD_ANSWERS):
+        # A page of HTML with status 200, null for a list: whoever reads it is not asked to check.
+        return ClientError(
+            f"{url} answered in another form than expected ({type(error).__name__}: {error})"
+        )
+    return None
 
 
 def _of_openai(error: Exception, url: str) -> ClientError:

@@ -66,7 +66,7 @@ def from_file(file: Path, number: int) -> list[list[Message]]:
             content = json.loads(line) if line.strip() else None
             if content is not None:
                 found.append(content.get("messages") or [user_message(content["prompt"], [])])
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, RecursionError) as error:
             message = f"{file}:{line_number} is not a JSON object with prompt or messages"
             raise ClientError(message, ExitCode.USAGE) from error
     if not found:
@@ -79,24 +79,23 @@ async def run_load(
     chats: Sequence[list[Message]],
     fields: dict[str, Any],
     load: Load,
+    samples: list[Sample],
     done: Callable[[], None],
-) -> list[Sample]:
-    """Send the chats; `done` is called as each has ended. An error is in its sample."""
+) -> None:
+    """Send the chats. Each adds its sample as it ends, in which an error is, and calls `done`."""
     began, room = time.monotonic(), asyncio.Semaphore(load.concurrency)
-    samples: list[Sample] = []
 
     async def one(chat: list[Message]) -> None:
         sample = Sample(time.monotonic() - began)
-        samples.append(sample)
         try:
             with errors_explained(str(client.base_url)):
                 await _measure(client, fields | {"messages": chat}, sample)
         except ClientError as error:
             sample.error = str(error)
-        finally:
-            sample.seconds = time.monotonic() - began - sample.began
-            room.release()
-            done()
+        sample.seconds = time.monotonic() - began - sample.began
+        samples.append(sample)
+        room.release()
+        done()
 
     async with asyncio.TaskGroup() as group:
         for chat in chats:
@@ -104,7 +103,6 @@ async def run_load(
                 await asyncio.sleep(random.expovariate(load.rate))
             await room.acquire()
             group.create_task(one(chat))
-    return samples
 
 
 async def _measure(client: "openai.AsyncOpenAI", body: dict[str, Any], sample: Sample) -> None:
@@ -121,8 +119,9 @@ async def _measure(client: "openai.AsyncOpenAI", body: dict[str, Any], sample: S
     async with stream:
         async for chunk in stream:
             if chunk.usage:
-                sample.tokens = chunk.usage.completion_tokens or 0
-                sample.prompt_tokens = chunk.usage.prompt_tokens or 0
+                # As a float first, so that what is no count is found here.
+                sample.tokens = int(float(chunk.usage.completion_tokens or 0))
+                sample.prompt_tokens = int(float(chunk.usage.prompt_tokens or 0))
             for choice in chunk.choices[:1]:
                 ended = choice.finish_reason or ended
                 if choice.delta.content:

@@ -50,10 +50,20 @@ def tools_of(file: Path) -> list[Any]:
 
 def read_json(file: Path) -> Any:
     """The JSON in a file. Raises ClientError with the line of a mistake."""
+    return parse_json(read_bytes(file), str(file))
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """The JSON in a text, called `what`. Raises ClientError with the line of a mistake."""
     try:
-        return json.loads(read_bytes(file))
-    except ValueError as error:
-        raise ClientError(f"{file} is not JSON: {error}", ExitCode.USAGE) from error
+        return json.loads(text, parse_constant=no_number)
+    except (ValueError, RecursionError) as error:
+        raise ClientError(f"{what} is not JSON: {error}", ExitCode.USAGE) from error
+
+
+def no_number(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ClientError(f"{word} is not JSON", ExitCode.USAGE)
 
 
 def piped(what: str, instead: str) -> str:

@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vllm_worker.client.endpoint import Endpoint
-from vllm_worker.client.errors import ClientError, ExitCode, errors_explained
+from vllm_worker.client.errors import (
+    ClientError,
+    ExitCode,
+    check_object,
+    errors_explained,
+    said_in,
+)
 
 if TYPE_CHECKING:
     import openai
@@ -39,7 +45,7 @@ def settings_of(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
 
 def served_models(client: "openai.OpenAI") -> list[dict[str, Any]]:
     """The models and adapters that an endpoint lists, the base model first."""
-    return [model.model_dump() for model in client.models.list()]
+    return [model.model_dump(warnings=False) for model in client.models.list()]
 
 
 def served_names(client: "openai.OpenAI") -> list[str]:
@@ -56,21 +62,37 @@ def choose_model(client: "openai.OpenAI", wanted: str | None) -> str:
     return names[0]
 
 
+def posted(client: "openai.OpenAI", path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """One whole answer, as JSON. Raises ClientError for one that is none."""
+    answer = client.post(path, body=body, cast_to=object)
+    return check_object(answer, f"{client.base_url}".rstrip("/") + path)
+
+
 def chat_answer(client: "openai.OpenAI", body: dict[str, Any]) -> dict[str, Any]:
     """One whole answer to a chat, as JSON."""
-    answer: dict[str, Any] = client.post("/chat/completions", body=body, cast_to=dict[str, Any])
-    return answer
+    return posted(client, "/chat/completions", body)
+
+
+def check_streams(stream: "openai.Stream[Any]") -> None:
+    """Raise ClientError where an object is answered instead: an error, though with status 200."""
+    if stream.response.headers.get("content-type", "").startswith("application/json"):
+        said = said_in(stream.response.read().decode(errors="replace"))
+        raise ClientError(said or f"{stream.response.url} does not stream")
 
 
 def chat_chunks(client: "openai.OpenAI", body: dict[str, Any]) -> Generator[dict[str, Any]]:
     """A chat's chunks as they come; closing the iterator ends the request."""
     known = {"model", "messages"}
-    with client.chat.completions.create(
-        model=body["model"],
-        messages=body["messages"],
-        stream=True,
-        # At the top of the request's JSON, where vLLM's own parameters are, too.
-        extra_body={name: value for name, value in body.items() if name not in known},
-    ) as stream:
+    with (
+        errors_explained(str(client.base_url)),
+        client.chat.completions.create(
+            model=body["model"],
+            messages=body["messages"],
+            stream=True,
+            # At the top of the request's JSON, where vLLM's own parameters are, too.
+            extra_body={name: value for name, value in body.items() if name not in known},
+        ) as stream,
+    ):
+        check_streams(stream)
         for chunk in stream:
-            yield chunk.model_dump()
+            yield chunk.model_dump(warnings=False)

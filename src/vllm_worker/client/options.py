@@ -21,6 +21,10 @@ from vllm_worker.client.endpoint import (
     on_runpod,
 )
 from vllm_worker.client.errors import ClientError, ExitCode
+from vllm_worker.client.messages import no_number
+
+MAX_TIMEOUT_S = 7 * 24 * 3600
+"""As long as a job can take on RunPod."""
 
 _WHERE = "Where to"
 _ANSWER = "The answer"
@@ -64,6 +68,7 @@ class Where:
             "--timeout",
             metavar="SECONDS",
             min=1,
+            max=MAX_TIMEOUT_S,
             help="For an answer to begin.",
             rich_help_panel=_WHERE,
         ),
@@ -155,13 +160,9 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not name or not equals:
         raise ClientError(f"--set takes NAME=VALUE, not {text!r}", ExitCode.USAGE)
     try:
-        return name, json.loads(value, parse_constant=_no_number)
-    except ValueError:
+        return name, json.loads(value, parse_constant=no_number)
+    except (ValueError, RecursionError):
         return name, value
-
-
-def _no_number(word: str) -> None:
-    raise ClientError(f"--set: {word} is not JSON", ExitCode.USAGE)
 
 
 def expanded(command: Callable[..., Any]) -> Callable[..., Any]:

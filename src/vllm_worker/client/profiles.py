@@ -41,7 +41,11 @@ class Profiles:
         if name not in self.named:
             known = ", ".join(sorted(self.named)) or "none yet: `vllm-worker profile add NAME …`"
             raise ClientError(f"there is no profile {name!r}; there are {known}", ExitCode.USAGE)
-        return self.named[name]
+        found = self.named[name]
+        if bool(found.endpoint) == bool(found.url):
+            message = f"profile {name!r} has to have either an endpoint or a url"
+            raise ClientError(message, ExitCode.USAGE)
+        return found
 
 
 def file_of(environ: Mapping[str, str]) -> Path:
@@ -54,18 +58,22 @@ def file_of(environ: Mapping[str, str]) -> Path:
 def load(file: Path) -> Profiles:
     """The profiles in a file; none if it is missing. Raises ClientError if it cannot be used."""
     try:
-        content = tomllib.loads(file.read_text())
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Profiles()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ClientError(f"{file} cannot be read: {error}", ExitCode.USAGE) from error
+    use, tables = content.get("use"), content.get("profiles", {})
     try:
-        named = {name: Profile(**values) for name, values in content.get("profiles", {}).items()}
+        named = {name: Profile(**values) for name, values in tables.items()}
+        texts = [use, *(value for values in tables.values() for value in values.values())]
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise TypeError
     except (AttributeError, TypeError) as error:
         keys = ", ".join(Profile.__dataclass_fields__)
-        message = f"{file}: a profile is a table with {keys}"
+        message = f"{file}: a profile is a table with {keys}, all texts; use is the name of one"
         raise ClientError(message, ExitCode.USAGE) from error
-    return Profiles(named, content.get("use"))
+    return Profiles(named, use)
 
 
 def save(profiles: Profiles, file: Path) -> None:
@@ -75,12 +83,13 @@ def save(profiles: Profiles, file: Path) -> None:
         name: {key: value for key, value in asdict(profile).items() if value is not None}
         for name, profile in profiles.named.items()
     }
+    file = file.resolve()  # a link stays one
     new = file.with_suffix(".new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as output:
-            output.write(tomli_w.dumps(content))
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as output:
+            output.write(tomli_w.dumps(content).encode())
         new.replace(file)
     except OSError as error:
         raise ClientError(f"{file} cannot be written: {error.strerror}") from error

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -16,34 +16,55 @@ if TYPE_CHECKING:
 
 _BLOCK_END = re.compile(r"\n\s*\n")
 _FENCE = re.compile(r"^\s*(```|~~~)", re.M)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal acts on; line breaks and tabs are harmless."""
+_WIDE = 100_000
+"""Columns of a pipe, which has none: nothing is cut there."""
+
+
+def visible(text: str) -> str:
+    """Without the characters by which what others wrote could command a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def out() -> Console:
     """For results. Made when used, so that it writes to what stdout is by then."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+    return _console(sys.stdout)
 
 
 def notes() -> Console:
     """For what is said beside results."""
-    return Console(file=sys.stderr, highlight=False, soft_wrap=not sys.stderr.isatty())
+    return _console(sys.stderr)
+
+
+def _console(file: TextIO) -> Console:
+    width = None if file.isatty() else _WIDE
+    return Console(file=file, highlight=False, markup=False, emoji=False, width=width)
 
 
 def say(text: str) -> None:
     """A remark, faint, where it does not disturb a pipe."""
-    notes().print(text, style="dim", markup=False)
+    notes().print(visible(text), style="dim", soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """A line of others' text: as it is in a pipe."""
+    print(visible(text) if sys.stdout.isatty() else text, flush=True)
 
 
 def print_json(value: Any) -> None:
     """JSON for programs, indented."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    show(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Rows under each other; without lines, so that they can be cut and pasted."""
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    out().print(table, markup=False)
+        table.add_row(*(visible(str(cell)) for cell in row))
+    out().print(table)
 
 
 @contextmanager
@@ -77,7 +98,7 @@ class AnswerView:
             sys.stdout.flush()
             self._ended = text.endswith("\n")
             return
-        self._open += text
+        self._open += visible(text)
         complete, self._open = split_blocks(self._open)
         if complete:
             self._stop()
@@ -107,9 +128,14 @@ class AnswerView:
 
 
 def _markdown(text: str) -> "Markdown":
+    from markdown_it import MarkdownIt
     from rich.markdown import Markdown  # takes time, which a pipe need not wait for
 
-    return Markdown(text)
+    shown = Markdown("")
+    # Rich would leave out what looks like HTML, as vector<int> does.
+    plain = MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
+    shown.parsed = plain.parse(text)
+    return shown
 
 
 def split_blocks(text: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vllm_worker.client.endpoint import Endpoint
+from vllm_worker.client.errors import check_object
 from vllm_worker.client.messages import read_bytes
 from vllm_worker.client.queue import output_of, queue_of
 
@@ -23,12 +24,13 @@ def transcription(
     content = read_bytes(file)
     if not endpoint.is_queue:
         heard = client.audio.transcriptions.create(file=(file.name, content), **fields)
-        return dict(heard.model_dump())
+        return check_object(
+            heard.model_dump(exclude_none=True, warnings=False), endpoint.openai_url
+        )
     audio = {"filename": file.name, "data": base64.b64encode(content).decode()}
     job = {
         "openai_route": "/v1/audio/transcriptions",
         "openai_input": fields | {"file": audio},
     }
     with queue_of(endpoint, timeout_s) as queue:
-        output: dict[str, Any] = output_of(queue.run_sync(job))
-    return output
+        return check_object(output_of(queue.run_sync(job)), endpoint.url)

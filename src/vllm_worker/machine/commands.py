@@ -15,6 +15,7 @@ from vllm_worker.configuration.derived import count_gpus
 from vllm_worker.configuration.show import effective, listing, table
 from vllm_worker.errors import ConfigurationError, StartFailure
 from vllm_worker.gpu_memory.report import RUNPOD_SIZES, report
+from vllm_worker.observability.stderr_log import silence_libraries
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,6 +24,7 @@ def main(words: Sequence[str]) -> int:
     if arguments.command == "gpu-check":
         return _check_gpus(arguments.report, arguments.without_gpu)
     if arguments.command == "seams":
+        silence_libraries(os.environ)
         return _check_seams() if arguments.check else _show_seams()
     if arguments.list is not None:
         print(listing(arguments.list))

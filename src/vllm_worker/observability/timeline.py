@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,20 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def step(done: str) -> Iterator[None]:
-    """Logs `done` with the seconds that the block took."""
+def step(done: str, patience_s: float = 30.0) -> Iterator[None]:
+    """Logs `done` with the seconds that the block took; each `patience_s`, that it still runs."""
     started = time.monotonic()
-    yield
+    over = threading.Event()
+
+    def remind() -> None:
+        while not over.wait(patience_s):
+            logger.info("%s: not yet, after %.0f s", done, time.monotonic() - started)
+
+    threading.Thread(target=remind, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
     logger.info("%s in %.1f s", done, time.monotonic() - started)
 
 

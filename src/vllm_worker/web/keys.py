@@ -16,7 +16,8 @@ WITHOUT_KEY = "The API key is missing or wrong: send Authorization: Bearer KEY, 
 
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
-_NAME = re.compile(r"[\w.@-]{1,64}")
+NAME = re.compile(r"[\w.@-]{1,64}")
+"""Of a key."""
 
 
 class Keys:
@@ -102,7 +103,7 @@ def _read(file: Path) -> dict[str, bytes]:
         words = _COMMENT.sub("", line).split()
         if not words:
             continue
-        if len(words) != 2 or not _NAME.fullmatch(words[0]):
+        if len(words) != 2 or not NAME.fullmatch(words[0]):
             raise ValueError(f"line {number} must have a name and a key, or the key's SHA-256")
         name, key = words
         if name in keys:

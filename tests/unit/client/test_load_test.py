@@ -120,9 +120,9 @@ async def test_so_many_are_sent_at_once(rate: float | None) -> None:
     load = Load(requests=20, concurrency=4, rate=rate)
     fields = {"model": "m", "max_tokens": 1}
     client: Any = endpoint
-    samples = await run_load(
-        client, synthetic(20, 5, 0), fields, load, lambda: done.update(["done"])
-    )
+    samples: list[Sample] = []
+    chats = synthetic(20, 5, 0)
+    await run_load(client, chats, fields, load, samples, lambda: done.update(["done"]))
     assert done["done"] == len(samples) == 20
     assert endpoint.most <= 4
     assert [sample.error for sample in samples].count("broken") == 1
@@ -133,7 +133,9 @@ async def test_so_many_are_sent_at_once(rate: float | None) -> None:
 async def test_an_odd_answer_is_an_error_of_its_request_alone() -> None:
     client: Any = Endpoint(odd=0, cut=1)
     load = Load(requests=3, concurrency=1)
-    samples = await run_load(client, synthetic(3, 5, 0), {"model": "m"}, load, lambda: None)
+    samples: list[Sample] = []
+    chats = synthetic(3, 5, 0)
+    await run_load(client, chats, {"model": "m"}, load, samples, lambda: None)
     odd, cut, good = (sample.error for sample in samples)
     assert "in another form than expected" in str(odd)
     assert "before its answer was complete" in str(cut)

@@ -27,6 +27,7 @@ def queue_with(*answers: tuple[int, Any], url: str = "http://h") -> tuple[Queue,
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vllm_worker.client.queue.POLL_S", 0)
+    monkeypatch.setattr("vllm_worker.client.queue.AGAIN_S", (0, 0))
 
 
 def state(status: str, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -50,10 +51,25 @@ def test_a_job_that_no_worker_takes_in_time_is_cancelled() -> None:
 
 
 def test_a_job_is_cancelled_whose_endpoint_is_lost() -> None:
-    queue, asked = queue_with(state("IN_QUEUE"), (502, ""), state("CANCELLED"))
+    queue, asked = queue_with(state("IN_QUEUE"), *[(502, "")] * 3, state("CANCELLED"))
     with pytest.raises(ClientError, match="502"):
         queue.run_sync({})
-    assert asked[1:] == ["GET /status/j", "POST /cancel/j"]
+    assert asked[1:] == [*["GET /status/j"] * 3, "POST /cancel/j"]
+
+
+def test_a_platform_that_stumbles_is_asked_again() -> None:
+    queue, asked = queue_with(state("IN_QUEUE"), (502, ""), state("COMPLETED", output=[1]))
+    assert output_of(queue.run_sync({})) == 1
+    assert asked[1:] == ["GET /status/j"] * 2
+
+
+@pytest.mark.parametrize("content", [{}, {"id": "j"}, {"id": "j", "status": None}, {"id": 1}])
+def test_what_is_no_job_is_an_error(content: dict[str, Any]) -> None:
+    for ask in (Queue.status, Queue.cancel, Queue.retry):
+        with pytest.raises(ClientError, match="something else than a job"):
+            ask(queue_with((200, content))[0], "j")
+    with pytest.raises(ClientError, match="how many"):
+        queue_with((200, content))[0].purge()
 
 
 def test_a_door_answers_at_once() -> None:
@@ -98,7 +114,7 @@ def test_a_route_is_asked_at_its_path_and_else_by_a_job() -> None:
 def test_an_answer_that_is_no_job_is_an_error(answer: tuple[int, Any], said: str) -> None:
     queue, _ = queue_with(answer)
     with pytest.raises(ClientError, match=said):
-        queue.status("j")
+        queue.cancel("j")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from vllm_worker.observability.timeline import Timeline
+from tests.support.waiting import eventually
+from vllm_worker.observability.timeline import Timeline, step
 
 
 def test_the_parts_of_a_start_add_up_to_it(worker_log: pytest.LogCaptureFixture) -> None:
@@ -16,6 +17,15 @@ def test_the_parts_of_a_start_add_up_to_it(worker_log: pytest.LogCaptureFixture)
     timeline.note("engine", "weights", 3.14)
     timeline.log()
     assert "11.0 s after the start: imports 5.5, engine 5.5 (weights 3.1)" in worker_log.text
+
+
+def test_what_takes_long_says_that_it_still_runs(worker_log: pytest.LogCaptureFixture) -> None:
+    with step("engine built", patience_s=0.01):
+        eventually(lambda: "engine built: not yet, after 0 s" in worker_log.text)
+    with step("engine made"):
+        pass
+    assert "engine built in 0." in worker_log.text
+    assert "engine made: not yet" not in worker_log.text
 
 
 def test_a_start_is_counted_from_that_of_the_process() -> None:

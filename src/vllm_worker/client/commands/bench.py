@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from vllm_worker.client.load_test import Load, Sample, figures, from_file, run_l
 from vllm_worker.client.messages import Message
 from vllm_worker.client.openai_api import choose_model, connected, settings_of
 from vllm_worker.client.options import Where
-from vllm_worker.client.screen import notes, print_json, print_table
+from vllm_worker.client.screen import notes, print_json, print_table, show
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -61,11 +63,15 @@ def bench(
     else:
         chats, fields = synthetic(requests, input_tokens, seed), fields | {"ignore_eos": True}
     load = Load(requests, concurrency, rate)
-    samples = _run(endpoint, where.timeout, chats, fields, load)
+    samples: list[Sample] = []
+    with suppress(KeyboardInterrupt):  # what was measured until then is shown
+        _run(endpoint, where.timeout, chats, fields, load, samples)
     numbers = figures(samples)
     print_json(numbers) if as_json else _show(numbers)
     if plot:
         _write(plot, page(f"{name}: {requests} requests", samples, numbers))
+    if len(samples) < requests:
+        raise ClientError(f"stopped after {len(samples)} of {requests}", ExitCode.INTERRUPTED)
     if numbers["failed"]:
         raise ClientError(f"{numbers['failed']} of {requests} requests failed")
 
@@ -76,19 +82,21 @@ def _run(
     chats: Sequence[list[Message]],
     fields: dict[str, Any],
     load: Load,
-) -> list[Sample]:
+    samples: list[Sample],
+) -> None:
     import openai
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
 
-    async def run() -> list[Sample]:
+    async def run() -> None:
         async with openai.AsyncOpenAI(**settings_of(endpoint, timeout_s)) as client:
             with Progress(*columns, console=notes(), transient=True) as progress:
                 bar = progress.add_task("requests", total=len(chats))
-                return await run_load(client, chats, fields, load, lambda: progress.advance(bar))
+                done = partial(progress.advance, bar)
+                await run_load(client, chats, fields, load, samples, done)
 
-    return asyncio.run(run())
+    asyncio.run(run())
 
 
 def _show(numbers: dict[str, Any]) -> None:
@@ -101,7 +109,7 @@ def _show(numbers: dict[str, Any]) -> None:
         [(name[:-3].replace("_", " "), *values.values()) for name, values in times.items()],
     )
     for error, number in numbers["errors"].items():
-        print(f"{number} ×: {error}")
+        show(f"{number} ×: {error}")
 
 
 def _write(file: Path, content: str) -> None:

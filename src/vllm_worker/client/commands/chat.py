@@ -1,5 +1,6 @@
 """`vllm-worker chat`."""
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -69,6 +70,8 @@ def chat(
             models=served,
         )
         if text is None and not image:
+            if sys.stdin is None:
+                raise ClientError("there is no text, and nobody to type one", ExitCode.USAGE)
             import readline  # noqa: F401 (gives input() a history and editing)
 
             asked.run(input)

@@ -1,7 +1,8 @@
 """`vllm-worker job …`, `health` and `purge`: RunPod's own operations."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,10 @@ from typer import Argument, Option
 
 from vllm_worker.client.cli import add_command, group
 from vllm_worker.client.errors import ClientError, ExitCode
-from vllm_worker.client.messages import piped, read_json
+from vllm_worker.client.messages import parse_json, piped, read_json
 from vllm_worker.client.options import Sampling, Where
 from vllm_worker.client.queue import Job, Queue, output_of, queue_of
-from vllm_worker.client.screen import notes, out, print_json, print_table
+from vllm_worker.client.screen import notes, print_json, print_table, say, show, visible
 
 JobId = Annotated[str, Argument(metavar="JOB", help="Its id.")]
 Prompt = Annotated[
@@ -56,7 +57,9 @@ def sync(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat = F
     job_input = input_of(prompt, sampling, chat, False)
     with queue_of(where.find(), where.timeout) as queue:
         if queue.endpoint.is_queue or not _is_door(queue):
-            finished = follow(queue, queue.run(job_input), cancels=True)
+            job = queue.run(job_input)
+            with cancelled_unless_ended(queue, job):
+                finished = follow(queue.watch_own(job), job)
         else:
             finished = queue.run_sync(job_input)
     print_json(output_of(finished))
@@ -71,13 +74,10 @@ def stream(where: Where, sampling: Sampling, prompt: Prompt = None, chat: Chat =
     job_input = input_of(prompt, sampling, chat, True)
     with queue_of(where.find(), where.timeout) as queue:
         job = queue.run(job_input)
-        try:
+        with cancelled_unless_ended(queue, job):
             for output in queue.stream(job["id"]):
-                print(json.dumps(output, ensure_ascii=False), flush=True)
-        except KeyboardInterrupt:
-            queue.abandon(job["id"])
-            raise
-        output_of(queue.status(job["id"]) | {"output": None})
+                show(json.dumps(output, ensure_ascii=False))
+        output_of(queue.status(job["id"]))
 
 
 def status(
@@ -94,13 +94,13 @@ def status(
     with queue_of(where.find(), where.timeout) as queue:
         found = queue.status(job)
         if watch:
-            found = follow(queue, found, cancels=False)
+            found = follow(queue.watch(found), found)
     if as_json:
         print_json(found)
         return
-    out().print(summary(found), markup=False)
+    show(summary(found))
     if found.get("error"):
-        print(found["error"])
+        show(str(found["error"]))
     elif "output" in found:
         print_json(found["output"])
 
@@ -108,13 +108,13 @@ def status(
 def cancel(where: Where, job: JobId) -> None:
     """End a job that waits or runs."""
     with queue_of(where.find(), where.timeout) as queue:
-        out().print(summary(queue.cancel(job)), markup=False)
+        show(summary(queue.cancel(job)))
 
 
 def retry(where: Where, job: JobId) -> None:
     """Queue a job again that has failed or timed out."""
     with queue_of(where.find(), where.timeout) as queue:
-        out().print(summary(queue.retry(job)), markup=False)
+        show(summary(queue.retry(job)))
 
 
 def health(
@@ -154,10 +154,7 @@ def input_of(given: str | None, sampling: Sampling, chat: bool, stream: bool) ->
     if given.startswith("@"):
         content = read_json(Path(given[1:]))
     elif given.lstrip().startswith("{"):
-        try:
-            content = json.loads(given)
-        except ValueError as error:
-            raise ClientError(f"the input is not JSON: {error}", ExitCode.USAGE) from error
+        content = parse_json(given, "the input")
     parameters = sampling.fields()
     if content is None:
         text = {"messages": [{"role": "user", "content": given}]} if chat else {"prompt": given}
@@ -171,20 +168,29 @@ def input_of(given: str | None, sampling: Sampling, chat: bool, stream: bool) ->
     return content
 
 
-def follow(queue: Queue, job: Job, cancels: bool) -> Job:
-    """Show a job until it has ended. Ctrl-C cancels it with `cancels`, or only stops watching."""
-    console = notes()
+@contextmanager
+def cancelled_unless_ended(queue: Queue, job: Job) -> Iterator[None]:
+    """A job that nobody waits for any more is cancelled, whatever the reason is, with a word."""
     try:
-        with Live(Text(summary(job)), console=console, transient=True) as live:
-            for state in queue.watch(job):
-                job = state
-                live.update(Text(summary(job)))
-    except KeyboardInterrupt:
-        if cancels:
-            queue.abandon(job["id"])
+        yield
+    except BaseException:
+        ended = queue.abandon(job["id"])
+        say(f"job {job['id']} {'is cancelled' if ended else 'goes on: it cannot be cancelled'}")
         raise
-    console.print(summary(job), style="dim", markup=False)
+
+
+def follow(states: Iterator[Job], job: Job) -> Job:
+    """Show a job until it has ended."""
+    with Live(_line(job), console=notes(), transient=True) as live:
+        for state in states:
+            job = state
+            live.update(_line(job))
+    say(summary(job))
     return job
+
+
+def _line(job: Job) -> Text:
+    return Text(visible(summary(job)))
 
 
 def summary(job: Job) -> str:
@@ -192,7 +198,7 @@ def summary(job: Job) -> str:
     times = [
         f"{label} {job[name] / 1000:.1f} s"
         for label, name in (("waited", "delayTime"), ("ran", "executionTime"))
-        if job.get(name) is not None
+        if isinstance(job.get(name), int | float)
     ]
     return " · ".join([f"job {job.get('id')} {job.get('status')}", *times])
 

@@ -15,6 +15,7 @@ from vllm_worker.client.errors import ClientError, ExitCode
 from vllm_worker.client.options import Where
 from vllm_worker.client.profiles import Profile, Profiles, file_of, load, masked, save
 from vllm_worker.client.screen import print_table, say
+from vllm_worker.web.keys import NAME
 
 Name = Annotated[str, Argument(help="The profile's name.")]
 
@@ -44,6 +45,8 @@ def add(
     vllm-worker profile add work --endpoint abc123 --ask-key
     vllm-worker profile add home --url http://127.0.0.1:8000
     """
+    if not name.strip():
+        raise ClientError("a profile has a name", ExitCode.USAGE)
     if bool(endpoint) == bool(url):
         raise ClientError("a profile has either --endpoint or --url", ExitCode.USAGE)
     if endpoint:
@@ -88,7 +91,8 @@ def use(name: Name) -> None:
 def remove(name: Name) -> None:
     """Forget a profile and its key."""
     known = _load()
-    known.find(name)
+    if name not in known.named:
+        known.find(name)
     del known.named[name]
     _save(replace(known, use=None if known.use == name else known.use))
 
@@ -108,6 +112,9 @@ def key(name: Annotated[str, Argument(help="Whose it is; log lines name it.")]) 
     Examples:
     vllm-worker key alice
     """
+    if not NAME.fullmatch(name):
+        message = f"{name!r} is no name of a key: 1 to 64 letters, digits, dots, @, _ and -"
+        raise ClientError(message, ExitCode.USAGE)
     secret = f"sk-{secrets.token_urlsafe(32)}"
     print(secret)
     digest = sha256(secret.encode()).hexdigest()

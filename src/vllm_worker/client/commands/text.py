@@ -8,12 +8,18 @@ import typer
 from typer import Argument, Option
 
 from vllm_worker.client.cli import add_command
-from vllm_worker.client.errors import cut_off
+from vllm_worker.client.errors import ClientError, cut_off
 from vllm_worker.client.messages import piped
-from vllm_worker.client.openai_api import choose_model, connected, served_models
+from vllm_worker.client.openai_api import (
+    check_streams,
+    choose_model,
+    connected,
+    posted,
+    served_models,
+)
 from vllm_worker.client.options import Sampling, Where
 from vllm_worker.client.queue import queue_of
-from vllm_worker.client.screen import answer_shown, print_json, print_table
+from vllm_worker.client.screen import answer_shown, print_json, print_table, show
 from vllm_worker.client.transcription import transcription
 
 Model = Annotated[str | None, Option("--model", "-m", help="Default: the first served.")]
@@ -42,13 +48,14 @@ def complete(
         body = {"model": choose_model(client, model or where.in_use().model), "prompt": text}
         if raw:
             asked = body | fields
-            print_json(client.post("/completions", body=asked, cast_to=dict[str, Any]))
+            print_json(posted(client, "/completions", asked))
             return
         with (
             client.completions.create(**body, stream=True, extra_body=fields) as stream,
             answer_shown(markdown=False) as view,
         ):
             ended = None
+            check_streams(stream)
             for chunk in stream:
                 for choice in chunk.choices[:1]:
                     view.add(choice.text)
@@ -72,12 +79,15 @@ def embed(
     with connected(where.find(), where.timeout) as client:
         chosen = choose_model(client, model or where.in_use().model)
         body = {"model": chosen, "input": inputs}
-        answer = client.post("/embeddings", body=body, cast_to=dict[str, Any])
-    if raw:
-        print_json(answer)
-        return
-    for item in sorted(answer["data"], key=lambda item: int(item["index"])):
-        print(item["embedding"])
+        answer = posted(client, "/embeddings", body)
+        if raw:
+            print_json(answer)
+            return
+        vectors = sorted(answer["data"], key=lambda item: int(item["index"]))
+        if len(vectors) != len(inputs):
+            raise ClientError(f"{len(vectors)} vectors came for {len(inputs)} texts")
+        for item in vectors:
+            show(str(item["embedding"]))
 
 
 def transcribe(
@@ -97,10 +107,10 @@ def transcribe(
         chosen = choose_model(client, model or where.in_use().model)
         fields = {"model": chosen} | ({"language": language} if language else {})
         answer = transcription(endpoint, client, file, fields, where.timeout)
-    if raw:
-        print_json(answer)
-    else:
-        print(str(answer.get("text", "")).strip())
+        if raw:
+            print_json(answer)
+        else:
+            show(str(answer["text"]).strip())
 
 
 def models(
@@ -113,19 +123,22 @@ def models(
     """
     with connected(where.find(), where.timeout) as client:
         found = served_models(client)
-    if as_json:
-        print_json(found)
-        return
-    rows = [
-        (
-            model["id"],
-            model.get("max_model_len") or "-",
-            f"adapter of {model['parent']}" if model.get("parent") else model.get("owned_by", "-"),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(model.get("created") or 0)),
-        )
-        for model in found
-    ]
-    print_table(("model", "context", "from", "since"), rows)
+        if as_json:
+            print_json(found)
+            return
+        if not found:
+            raise ClientError("the endpoint lists no model")
+        print_table(("model", "context", "from", "since"), map(_row, found))
+
+
+def _row(model: dict[str, Any]) -> tuple[object, ...]:
+    since = time.localtime(model.get("created") or 0)
+    return (
+        model["id"],
+        model.get("max_model_len") or "-",
+        f"adapter of {model['parent']}" if model.get("parent") else model.get("owned_by", "-"),
+        time.strftime("%Y-%m-%d %H:%M", since),
+    )
 
 
 def tokenize(
@@ -143,11 +156,12 @@ def tokenize(
     body = {"prompt": prompt, "return_token_strs": True} | ({"model": named} if named else {})
     with queue_of(where.find(), where.timeout) as queue:
         answer = queue.call_route("/tokenize", body)
-    if raw:
-        print_json(answer)
-        return
-    print(f"{answer['count']} tokens")
-    print_table(("id", "token"), zip(answer["tokens"], answer["token_strs"] or [], strict=False))
+        if raw:
+            print_json(answer)
+            return
+        tokens = zip(answer["tokens"], answer["token_strs"] or [], strict=False)
+        show(f"{answer['count']} tokens")
+        print_table(("id", "token"), tokens)
 
 
 def _text(given: str | None) -> str:

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from vllm_worker.client.commands.jobs import follow, input_of, summary
+from vllm_worker.client.commands.jobs import (
+    cancelled_unless_ended,
+    follow,
+    input_of,
+    summary,
+)
 from vllm_worker.client.errors import ClientError
 from vllm_worker.client.options import Sampling
 
@@ -47,23 +52,31 @@ def test_a_job_in_one_line() -> None:
     assert summary(ended) == "job j COMPLETED · waited 1.2 s · ran 0.1 s"
 
 
-class Watched:
-    """A queue whose job is watched until Ctrl-C is pressed, and which cannot be reached then."""
+class Reachable:
+    """A queue at which a job can be cancelled, or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_reachable: bool) -> None:
+        self.is_reachable = is_reachable
         self.abandoned: list[str] = []
 
-    def watch(self, job: dict[str, Any]) -> Any:
-        yield job
-        raise KeyboardInterrupt
-
-    def abandon(self, job_id: str) -> None:
+    def abandon(self, job_id: str) -> bool:
         self.abandoned.append(job_id)
+        return self.is_reachable
 
 
-@pytest.mark.parametrize("cancels", [True, False])
-def test_who_only_watches_a_job_does_not_end_it(cancels: bool) -> None:
-    queue: Any = Watched()
-    with pytest.raises(KeyboardInterrupt):
-        follow(queue, {"id": "j", "status": "IN_QUEUE"}, cancels)
-    assert queue.abandoned == (["j"] if cancels else [])
+@pytest.mark.parametrize(("is_reachable", "said"), [(True, "is cancelled"), (False, "goes on")])
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, BrokenPipeError, SystemExit, ClientError])
+def test_a_job_that_nobody_waits_for_is_cancelled(
+    is_reachable: bool, said: str, reason: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue: Any = Reachable(is_reachable)
+    with pytest.raises(reason), cancelled_unless_ended(queue, {"id": "j"}):
+        raise reason("")
+    assert queue.abandoned == ["j"]
+    assert f"job j {said}" in capsys.readouterr().err
+
+
+def test_a_job_is_followed_to_its_end(capsys: pytest.CaptureFixture[str]) -> None:
+    states = [{"id": "j", "status": status} for status in ("IN_QUEUE", "COMPLETED")]
+    assert follow(iter(states), states[0]) == states[1]
+    assert capsys.readouterr().err == "job j COMPLETED\n"
