@@ -28,6 +28,7 @@ def command_line(*words: str, piped: str = "", **environ: str) -> subprocess.Com
     ran = runner.invoke(application(), words, input=piped)
     if ran.exception and not isinstance(ran.exception, SystemExit):
         raise ran.exception
+    assert "should not have happened" not in ran.stderr
     return subprocess.CompletedProcess(words, ran.exit_code, ran.stdout, ran.stderr)
 
 

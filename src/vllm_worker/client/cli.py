@@ -47,43 +47,43 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def run(**values: Any) -> None:
         try:
-            for name, value in values.items():
-                _check_text(name, value)
+            _check_texts(values)
             function(**values)
             sys.stdout.flush()
-        except ClientError as error:
-            _complain(str(error))
-            raise typer.Exit(error.exit_code) from None
+        except typer.Exit:
+            raise
         except (KeyboardInterrupt, typer.Abort):  # the latter at a question
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-        except BrokenPipeError:  # whoever read has seen enough
-            _write_no_more()
-            raise typer.Exit(ExitCode.FAILED) from None
-        except OSError as error:
-            _write_no_more()
-            _complain(f"the output cannot be written: {error.strerror or error}")
-            raise typer.Exit(ExitCode.FAILED) from None
         except Exception as error:
-            _complain(f"this should not have happened: {type(error).__name__}: {error}")
-            raise typer.Exit(ExitCode.FAILED) from None
+            raise typer.Exit(_complained(error)) from None
 
     return run
 
 
-def _check_text(name: str, value: Any) -> None:
+def _check_texts(values: dict[str, Any]) -> None:
     """Raise ClientError for bytes on the command line that are no text, which no JSON can carry."""
-    for text in value if isinstance(value, list) else [value]:
-        if isinstance(text, str) and not text.isascii():
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
             try:
-                text.encode()
+                _ = isinstance(text, str) and text.encode()
             except UnicodeEncodeError as error:
                 raise ClientError(f"{name} is not UTF-8", ExitCode.USAGE) from error
 
 
+def _complained(error: Exception) -> ExitCode:
+    """Say in one line what has happened. Returns the exit code."""
+    if isinstance(error, ClientError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, OSError):
+        # Python would complain as it flushes the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
+            _complain(f"the output cannot be written: {error.strerror or error}")
+        return ExitCode.FAILED
+    _complain(f"this should not have happened: {type(error).__name__}: {error}")
+    return ExitCode.FAILED
+
+
 def _complain(text: str) -> None:
     print(f"vllm-worker: {visible(text)}", file=sys.stderr)
-
-
-def _write_no_more() -> None:
-    """Python would complain as it flushes the rest."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
