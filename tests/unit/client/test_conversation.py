@@ -106,3 +106,27 @@ def test_tool_calls_are_put_together() -> None:
     assert answer.calls_as_text() == ['f({"a": 1})']
     assert answer.message()["content"] is None
     assert answer.message()["tool_calls"][0]["id"] == "1"
+
+
+def test_an_index_is_a_name_and_no_length() -> None:
+    answer = Answer()
+    for index in (30_000_000, 2):
+        function = {"name": f"f{index}", "arguments": ""}
+        answer.add(chunk(tool_calls=[{"index": index, "function": function}]))
+    assert answer.calls_as_text() == ["f2()", "f30000000()"]
+
+
+@pytest.mark.parametrize(
+    ("delta", "text", "only_reasoned"),
+    [
+        ({"refusal": "no"}, "no", False),
+        ({"reasoning_content": "hm"}, "", True),
+        ({"reasoning": "hm", "content": "yes"}, "yes", False),
+    ],
+)
+def test_a_refusal_is_an_answer_and_reasoning_is_none(
+    delta: dict[str, str], text: str, only_reasoned: bool
+) -> None:
+    answer = Answer()
+    assert answer.add(chunk(**delta)) == text
+    assert answer.only_reasoned == only_reasoned

@@ -140,3 +140,21 @@ async def test_an_odd_answer_is_an_error_of_its_request_alone() -> None:
     assert "in another form than expected" in str(odd)
     assert "before its answer was complete" in str(cut)
     assert good is None
+
+
+async def test_what_had_ended_before_a_stop_is_kept() -> None:
+    client: Any = Endpoint(seconds=0)
+    samples: list[Sample] = []
+
+    def slow_down() -> None:
+        client.seconds = 60
+
+    load = Load(requests=10, concurrency=1)
+    chats = synthetic(10, 5, 0)
+    run = asyncio.create_task(run_load(client, chats, {"model": "m"}, load, samples, slow_down))
+    while not samples:
+        await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert [sample.error for sample in samples] == [None]
