@@ -43,6 +43,8 @@ def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
         ("profiles = 3", "a profile is a table with endpoint, url, api_key, model"),
         ("[profiles]\na = 1", "a profile is a table with"),
         ("[profiles.a]\nhost = 'h'", "a profile is a table with"),
+        ("[profiles.a]\nurl = 5", "all texts"),
+        ("use = ['a']", "use is the name of one"),
     ],
 )
 def test_a_mistake_in_the_file_is_said(tmp_path: Path, content: str, said: str) -> None:
@@ -50,6 +52,20 @@ def test_a_mistake_in_the_file_is_said(tmp_path: Path, content: str, said: str) 
     file.write_text(content)
     with pytest.raises(ClientError, match=said):
         load(file)
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.toml", tmp_path / "profiles.toml"
+    link.symlink_to(real)
+    save(Profiles({"é": Profile("abc")}), link)
+    assert link.is_symlink()
+    assert load(real).named == {"é": Profile("abc")}
+
+
+@pytest.mark.parametrize("profile", [Profile(), Profile("abc", "http://h")])
+def test_a_profile_leads_to_one_place(profile: Profile) -> None:
+    with pytest.raises(ClientError, match="either an endpoint or a url"):
+        Profiles({"a": profile}).find("a")
 
 
 def test_a_name_that_is_not_there_is_said_with_those_that_are() -> None:
