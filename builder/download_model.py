@@ -42,10 +42,10 @@ def main(environ: Mapping[str, str]) -> None:
     if not name or Path(name).exists():
         say("no MODEL_NAME on the Hub is given: nothing to download")
         return
-    token = SECRET.read_text().strip() if SECRET.exists() else environ.get("HF_TOKEN")
     if name == SMALL_MODEL:
         make_small_model(folder)
         return
+    token = SECRET.read_text().strip() if SECRET.exists() else environ.get("HF_TOKEN")
     access: dict[str, Any] = {"token": token or None, "endpoint": environ.get("HF_ENDPOINT")}
     download(name, environ.get("MODEL_REVISION") or None, folder, **access)
     tokenizer = environ.get("TOKENIZER_NAME") or name

@@ -66,10 +66,7 @@ class Terminal:
         """Until the text is on the screen, behind what this has waited for before."""
         deadline = time.monotonic() + seconds
         while (found := self.screen.find(text, self._seen)) < 0:
-            left = deadline - time.monotonic()
-            readable, _, _ = select.select([self._device], [], [], max(left, 0))
-            assert readable, f"{text!r} did not come after:\n{self.screen}"
-            self._read()
+            self._read(deadline, f"{text!r} did not come after")
         self._seen = found + len(text)
 
     def exit_code(self, seconds: float = 120) -> int:
@@ -78,13 +75,13 @@ class Terminal:
         # The error of a terminal says that nobody is left at its other end.
         with contextlib.suppress(OSError):
             while True:
-                left = deadline - time.monotonic()
-                readable, _, _ = select.select([self._device], [], [], max(left, 0))
-                assert readable, f"it has not ended:\n{self.screen}"
-                self._read()
+                self._read(deadline, "it has not ended")
         return self.process.wait(10)
 
-    def _read(self) -> None:
+    def _read(self, deadline: float, complaint: str) -> None:
+        left = deadline - time.monotonic()
+        readable, _, _ = select.select([self._device], [], [], max(left, 0))
+        assert readable, f"{complaint}:\n{self.screen}"
         part = os.read(self._device, 65536).decode(errors="replace")
         self.written += part
         self.screen += _CONTROL.sub("", part)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vllm_worker.client.endpoint import is_runpod
 from vllm_worker.client.errors import ClientError, ExitCode, errors_explained
-from vllm_worker.client.openai_api import chat_answer, chat_chunks, served_models
+from vllm_worker.client.openai_api import chat_answer, chat_chunks, posted, served_models
 from vllm_worker.client.queue import Queue, output_of
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Checkup:
         """What a model may be there for that does not generate text."""
         body = {"model": self.model, "input": "Hello"}
         try:
-            answer = self.client.post("/embeddings", body=body, cast_to=dict[str, Any])
+            answer = posted(self.client, "/embeddings", body)
         except Exception as error:
             if getattr(error, "status_code", None) == 404:
                 raise Noted(f"{self.model} does not embed texts either") from error

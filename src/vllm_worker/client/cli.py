@@ -63,11 +63,11 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def _check_texts(values: dict[str, Any]) -> None:
     """Raise ClientError for bytes on the command line that are no text, which no JSON can carry."""
     for name, value in values.items():
-        for text in value if isinstance(value, list) else [value]:
-            try:
-                _ = isinstance(text, str) and text.encode()
-            except UnicodeEncodeError as error:
-                raise ClientError(f"{name} is not UTF-8", ExitCode.USAGE) from error
+        texts = value if isinstance(value, list) else [value]
+        try:
+            "".join(text for text in texts if isinstance(text, str)).encode()
+        except UnicodeEncodeError as error:
+            raise ClientError(f"{name} is not UTF-8", ExitCode.USAGE) from error
 
 
 def _complained(error: Exception) -> ExitCode:

@@ -4,6 +4,7 @@ import base64
 import json
 import mimetypes
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,14 @@ def read_json(file: Path) -> Any:
 def parse_json(text: str | bytes, what: str) -> Any:
     """The JSON in a text, called `what`. Raises ClientError with the line of a mistake."""
     try:
-        return json.loads(text, parse_constant=no_number)
+        return json.loads(text, parse_constant=partial(no_number, what))
     except (ValueError, RecursionError) as error:
         raise ClientError(f"{what} is not JSON: {error}", ExitCode.USAGE) from error
 
 
-def no_number(word: str) -> None:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
-    raise ClientError(f"{word} is not JSON", ExitCode.USAGE)
+def no_number(what: str, word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have, in what is called so."""
+    raise ClientError(f"{what}: {word} is not JSON", ExitCode.USAGE)
 
 
 def piped(what: str, instead: str) -> str:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import wraps
+from functools import partial, wraps
 from math import isfinite
 from typing import Annotated, Any, get_type_hints
 
@@ -160,7 +160,7 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not name or not equals:
         raise ClientError(f"--set takes NAME=VALUE, not {text!r}", ExitCode.USAGE)
     try:
-        return name, json.loads(value, parse_constant=no_number)
+        return name, json.loads(value, parse_constant=partial(no_number, "--set"))
     except (ValueError, RecursionError):
         return name, value
 
