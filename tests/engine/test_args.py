@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
 from vllm_worker.configuration import adapters, load_configuration
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, picture, words
-from vllm_worker.engine.args import describe_options, make_parser, parse_engine_args
+from vllm_worker.engine.args import (
+    avoid_slow_bfloat16,
+    describe_options,
+    make_parser,
+    parse_engine_args,
+)
 from vllm_worker.errors import ConfigurationError
 
 
@@ -245,3 +251,33 @@ def test_a_plugin_brings_a_parser_along(tmp_path: Path) -> None:
     broken.write_text("1 / 0")
     with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
         parse(REASONING_PARSER="mine", REASONING_PARSER_PLUGIN=str(broken))
+
+
+@pytest.fixture
+def without_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+
+
+def chosen_dtype(**environ: str) -> str:
+    arguments = parse(**environ)
+    avoid_slow_bfloat16(arguments)
+    return str(arguments.dtype)
+
+
+@pytest.mark.usefixtures("without_avx512")
+def test_a_cpu_that_is_slow_at_bfloat16_computes_in_float32(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    assert chosen_dtype(MODEL_NAME=str(tmp_path)) == "float32"
+    assert chosen_dtype(DTYPE="bfloat16") == "bfloat16"
+
+
+@pytest.mark.usefixtures("without_avx512")
+def test_a_quantized_model_keeps_its_own_type(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "awq"}}')
+    assert chosen_dtype(MODEL_NAME=str(tmp_path)) == "auto"
+    assert chosen_dtype(QUANTIZATION="awq") == "auto"
+
+
+def test_a_cpu_with_avx512_leaves_the_type_to_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert chosen_dtype() == "auto"

@@ -1,14 +1,17 @@
 """The configuration → the arguments of `vllm serve`, through vLLM's own parser."""
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+from vllm.platforms import current_platform
 from vllm.reasoning import ReasoningParserManager
 from vllm.tool_parsers import ToolParserManager
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -52,6 +55,30 @@ def parse_engine_args(configuration: Configuration) -> argparse.Namespace:
         raise ConfigurationError([_reason(error)]) from None
     _load_plugins(arguments)
     return arguments
+
+
+def avoid_slow_bfloat16(arguments: argparse.Namespace) -> None:
+    """Have the model run in float32 on a CPU without AVX-512, unless DTYPE says otherwise.
+
+    In bfloat16, several requests at once take many times as long there. A quantized model has a
+    type of its own.
+    """
+    if arguments.dtype != "auto" or not current_platform.is_cpu() or _is_quantized(arguments):
+        return
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        arguments.dtype = "float32"
+        logger.info("DTYPE=float32: this CPU has no AVX-512, and is slow at bfloat16")
+
+
+def _is_quantized(arguments: argparse.Namespace) -> bool:
+    """As far as is known before vLLM looks at the model."""
+    if arguments.quantization:
+        return True
+    try:
+        config = json.loads(Path(arguments.model, "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return "quantization_config" in config
 
 
 def describe_options() -> dict[str, Any]:

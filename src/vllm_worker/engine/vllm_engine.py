@@ -20,6 +20,7 @@ from vllm.v1.engine.exceptions import EngineDeadError
 from vllm_worker.configuration.catalogue import vllm_version
 from vllm_worker.decoding.structured_output_limits import Limits
 from vllm_worker.engine import application, asgi_client, lora, warmup
+from vllm_worker.engine.args import avoid_slow_bfloat16
 from vllm_worker.engine.beam_search import BeamSearcher
 from vllm_worker.engine.client import WorkerLLM
 from vllm_worker.engine.log_config import EngineLog
@@ -70,6 +71,7 @@ class VLLMEngine:
         self._log = EngineLog(arguments)
         guard_media(allow_media_urls)
         grade = apply(flow_control, may_fork=not spawn_where_needed(arguments))
+        avoid_slow_bfloat16(arguments)
         config = _vllm_config(arguments)
         lora.check(arguments.lora_modules or (), config.model_config.hf_config)
         timeline.end("configuration")
