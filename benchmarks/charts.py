@@ -4,8 +4,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.report import Results, load
-from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, RESULTS, SYSTEMS
+from benchmarks.report import RESULTS, Results, load
+from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, SYSTEMS
 
 _COLOURS = {
     "raw": "#bbbbbb",

@@ -22,7 +22,7 @@ import uvloop
 from benchmarks.__main__ import machine, say
 from benchmarks.cold_start_report import KINDS, ColdStarts, FirstJob, save, summary
 from benchmarks.platform import Platform, running_platform
-from benchmarks.systems import SETTINGS, python_process
+from benchmarks.systems import MODEL, python_process, settings
 from vllm_worker.configuration import load_configuration
 
 _STARTS = 5
@@ -88,7 +88,8 @@ async def start_ours(
 async def start_proxy(logs: Path) -> Start:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-    options = [word for _, option in load_configuration(SETTINGS).options() for word in option]
+    configuration = load_configuration(settings("demo"))
+    options = [word for _, option in configuration.options() for word in option]
     server = ["--host", "127.0.0.1", "--port", port, "--disable-uvicorn-access-log"]
     command = ["-m", "benchmarks.cold_start_proxy", *options, *server]
     environment = {
@@ -112,9 +113,8 @@ async def _start(
     log.unlink(missing_ok=True)
     async with running_platform() as platform:
         begun = time.perf_counter()
-        async with python_process(
-            name, command, platform.environment | environment, logs
-        ) as worker:
+        variables = settings("demo") | platform.environment | environment
+        async with python_process(name, command, variables, logs) as worker:
             asked = asyncio.create_task(platform.asked.wait())
             ended = asyncio.create_task(worker.wait())
             first = asyncio.FIRST_COMPLETED
@@ -151,7 +151,7 @@ def _job_input(kind: str) -> dict[str, Any]:
         },
         "log-probabilities": {"logprobs": True, "top_logprobs": 3},
     }
-    chat = {"model": "demo", "messages": [{"role": "user", "content": "What is RunPod?"}]}
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": "What is RunPod?"}]}
     return {"openai_route": "/v1/chat/completions", "openai_input": chat | _SAMPLING | kinds[kind]}
 
 

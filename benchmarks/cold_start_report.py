@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from benchmarks.systems import RESULTS
+from benchmarks.report import RESULTS
 
 FILE = RESULTS.with_name("cold-start.json")
 KINDS = ("native", "chat", "tools", "JSON schema", "log-probabilities")

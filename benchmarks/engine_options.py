@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks import systems
 from benchmarks.figures import measure
-from benchmarks.systems import NATIVE, Case, System
+from benchmarks.systems import NATIVE, Case, Setup, System, settings
 
 VARIATIONS: dict[str, dict[str, str]] = {
     "the worker's defaults": {},
@@ -40,7 +40,8 @@ async def run() -> dict[str, list[tuple[float, ...]]]:
         for number, (name, environment) in enumerate(VARIATIONS.items()):
             folder = logs / str(number)
             folder.mkdir()
-            (system,) = await stack.enter_async_context(systems.ours(folder, environment))
+            setup = Setup(folder, settings("demo") | environment)
+            (system,) = await stack.enter_async_context(systems.ours(setup))
             async with system.awake():
                 await system.ask_all(Case(NATIVE, 64, 0.0, 64))
             running[name] = system

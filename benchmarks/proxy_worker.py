@@ -30,7 +30,7 @@ async def handle(job: dict[str, Any]) -> AsyncIterator[Any]:
     native = "openai_route" not in given
     route = "/v1/completions" if native else given["openai_route"]
     body = given.get("openai_input") or {
-        "model": "demo",
+        "model": given["model"],
         "prompt": given["prompt"],
         "stream": given["stream"],
         **given["sampling_params"],

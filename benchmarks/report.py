@@ -1,12 +1,18 @@
 """What a run says, as tables for docs/performance.md: `builder.generate` puts them there."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figures
-from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, RESULTS, SYSTEMS
+from benchmarks.systems import CHAT, CHAT_STREAM, NATIVE, ROOT, SYSTEMS
+from vllm_worker.configuration.settings import DEMO_MODEL
+
+RESULTS = ROOT / "benchmarks" / "results" / "results.json"
+"""The last whole run with the embedded model on CPUs."""
 
 Key = tuple[str, int, float, str]
 _KEY = ("kind", "streams", "latency", "system")
@@ -54,19 +60,27 @@ class Target:
         return f"| {self.figure} | {sign} {self.bound:g} {self.unit} | {measured} | {verdict} |"
 
 
-def save(results: Results) -> None:
+def results_file(model: str, gpu: str | None = None) -> Path:
+    """Where the last whole run with a model is kept; `gpu` names the GPUs, if there are any."""
+    if model == DEMO_MODEL and not gpu:
+        return RESULTS
+    name = re.sub(r"[^\w.-]+", "-", " ".join(filter(None, (gpu, model)))).strip("-.")
+    return RESULTS.with_name(f"{name}.json")
+
+
+def save(results: Results, file: Path) -> None:
     """Keeps them as the last whole run."""
     rows = [
         dict(zip(_KEY, key, strict=True)) | asdict(figures)
         for key, figures in results.medians.items()
     ]
     content = {"machine": results.machine, "rounds": results.rounds, "medians": rows}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def load() -> Results:
-    """The results of the last whole run."""
+    """The results of the last whole run with the embedded model on CPUs."""
     content: dict[str, Any] = json.loads(RESULTS.read_text())
     medians = {}
     for row in content["medians"]:
@@ -141,11 +155,15 @@ def table(medians: dict[Key, Figures]) -> str:
 
 def summary(results: Results) -> str:
     """All that docs/performance.md shows of a run."""
-    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     return (
-        f"Medians of {results.rounds} rounds. {machine}.\n\n"
+        f"{_made(results)}\n\n"
         f"{targets_table(results)}\n\n### All figures\n\n{table(results.medians)}\n"
     )
+
+
+def _made(results: Results) -> str:
+    machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
+    return f"Medians of {results.rounds} rounds. {machine}."
 
 
 def _in_order(item: tuple[Key, Figures]) -> tuple[int, int, float, int]:

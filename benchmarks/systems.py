@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -21,20 +20,43 @@ import psutil
 
 from benchmarks.platform import Answer, Platform, running_platform
 from vllm_worker.configuration import load_configuration
+from vllm_worker.gpu_check.machine import gpus
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "results.json"
 SYSTEMS = ("raw", "serve", "proxy", "ours", "http")
-SETTINGS = {
-    "MODEL_NAME": "demo",
-    "MAX_NUM_SEQS": "256",
-    "KV_CACHE_MEMORY_BYTES": str(512 * 1024**2),  # 256 streams of 256 tokens
-    "RUNPOD_LOG_LEVEL": "INFO",
-}
+MODEL = "benchmarked"
+"""The name by which all of them serve it."""
 NATIVE, CHAT_STREAM, CHAT = "native stream", "chat stream", "chat"
 _START_S = 240
 _SETTLING_S = 0.5
 """How long a worker that wakes up needs to ask its queue for jobs again."""
+
+
+def settings(model: str) -> dict[str, str]:
+    """The worker's variables; `model` is MODEL_NAME. Without a GPU vLLM has to be told how much
+    memory is for its cache: 256 streams of 256 tokens of the embedded model take 512 MiB.
+    """
+    memory = {} if gpus() else {"KV_CACHE_MEMORY_BYTES": str(512 * 1024**2)}
+    # What the worker does by itself on such a CPU, for vLLM's server as well.
+    slow = not gpus() and "avx512f" not in Path("/proc/cpuinfo").read_text()
+    return (
+        memory
+        | ({"DTYPE": "float32"} if slow else {})
+        | {
+            "MODEL_NAME": model,
+            "OPENAI_SERVED_MODEL_NAME_OVERRIDE": MODEL,
+            "MAX_NUM_SEQS": "1024" if gpus() else "256",
+            "RUNPOD_LOG_LEVEL": "INFO",
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The variables of all systems, and the folder for what they say."""
+
+    logs: Path
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -55,7 +77,7 @@ class Case:
     @property
     def repeats(self) -> int:
         """How often it is measured in a round: what is over soon is noisy."""
-        if self.latency or self.streams > 64:
+        if self.latency or self.streams > 64 or self.tokens < 256:
             return 1
         return 4 if self.streams == 1 else 2
 
@@ -63,10 +85,10 @@ class Case:
     def body(self) -> dict[str, Any]:
         """The body of the request that the job makes of vLLM's server."""
         if self.kind == NATIVE:
-            return {"model": "demo", "prompt": "RunPod is", "stream": True} | self._sampling
+            return {"model": MODEL, "prompt": "RunPod is", "stream": True} | self._sampling
         messages = [{"role": "user", "content": "What is RunPod?"}]
         stream = self.kind == CHAT_STREAM
-        return {"model": "demo", "messages": messages, "stream": stream} | self._sampling
+        return {"model": MODEL, "messages": messages, "stream": stream} | self._sampling
 
     @property
     def route(self) -> str:
@@ -77,7 +99,12 @@ class Case:
         """The same as a job's input."""
         if self.kind != NATIVE:
             return {"openai_route": self.route, "openai_input": self.body}
-        return {"prompt": "RunPod is", "stream": True, "sampling_params": self._sampling}
+        return {
+            "model": MODEL,
+            "prompt": "RunPod is",
+            "stream": True,
+            "sampling_params": self._sampling,
+        }
 
     @property
     def _sampling(self) -> dict[str, Any]:
@@ -114,9 +141,9 @@ class System:
 
 
 @asynccontextmanager
-async def raw(logs: Path) -> AsyncIterator[list[System]]:
+async def raw(setup: Setup) -> AsyncIterator[list[System]]:
     async with python_process(
-        "raw", ["-m", "benchmarks.raw_engine"], {}, logs, pipe=True
+        "raw", ["-m", "benchmarks.raw_engine"], setup.settings, setup.logs, pipe=True
     ) as process:
         assert process.stdin
         assert process.stdout
@@ -140,19 +167,19 @@ async def raw(logs: Path) -> AsyncIterator[list[System]]:
 
 
 @asynccontextmanager
-async def served(logs: Path) -> AsyncIterator[list[System]]:
+async def served(setup: Setup) -> AsyncIterator[list[System]]:
     """vLLM's server called directly, and the proxy in front of the same server."""
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    words = [word for _, option in load_configuration(SETTINGS).options() for word in option]
+    words = [word for _, option in load_configuration(setup.settings).options() for word in option]
     module = "vllm.entrypoints.launchers.api_server.entry"
     command = ["-m", module, *words, "--host", "127.0.0.1", "--port", str(port)]
     async with AsyncExitStack() as stack:
         command += ["--disable-uvicorn-access-log"]
         # Its clients keep their connections while other systems are measured.
-        environment = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600"}
+        environment = {**setup.settings, "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "3600"}
         server = await stack.enter_async_context(
-            python_process("serve", command, environment, logs)
+            python_process("serve", command, environment, setup.logs)
         )
         session = await stack.enter_async_context(_session(url))
         await _until_answering(session, server, "/health")
@@ -161,8 +188,8 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
             python_process(
                 "proxy",
                 ["-m", "benchmarks.proxy_worker"],
-                platform.environment | _watched("proxy", logs) | {"BENCHMARK_SERVER": url},
-                logs,
+                platform.environment | _watched("proxy", setup.logs) | {"BENCHMARK_SERVER": url},
+                setup.logs,
             )
         )
 
@@ -170,36 +197,34 @@ async def served(logs: Path) -> AsyncIterator[list[System]]:
         behind = [*roots, psutil.Process(worker.pid)]
         yield [
             System("serve", roots, _asking(session, lambda case: (case.route, case.body))),
-            _queued("proxy", behind, platform, logs),
+            _queued("proxy", behind, platform, setup.logs),
         ]
         platform.close()
 
 
 @asynccontextmanager
-async def ours(
-    logs: Path, environment: Mapping[str, str] = MappingProxyType({})
-) -> AsyncIterator[list[System]]:
+async def ours(setup: Setup) -> AsyncIterator[list[System]]:
     async with (
         running_platform() as platform,
         python_process(
             "ours",
             ["-m", "benchmarks.watched_handler"],
-            {**platform.environment, **_watched("ours", logs), **environment},
-            logs,
+            {**setup.settings, **platform.environment, **_watched("ours", setup.logs)},
+            setup.logs,
         ) as worker,
     ):
-        yield [_queued("ours", [psutil.Process(worker.pid)], platform, logs)]
+        yield [_queued("ours", [psutil.Process(worker.pid)], platform, setup.logs)]
         platform.close()
 
 
 @asynccontextmanager
-async def over_http(logs: Path) -> AsyncIterator[list[System]]:
+async def over_http(setup: Setup) -> AsyncIterator[list[System]]:
     """This worker in http mode, called directly as vLLM's server is."""
     port = _free_port()
-    environment = {"WORKER_MODE": "http", "PORT": str(port)} | _watched("http", logs)
+    door = {"WORKER_MODE": "http", "PORT": str(port)} | _watched("http", setup.logs)
     command = ["-m", "benchmarks.watched_handler"]
     async with (
-        python_process("http", command, environment, logs) as worker,
+        python_process("http", command, {**setup.settings, **door}, setup.logs) as worker,
         _session(f"http://127.0.0.1:{port}") as session,
     ):
         await _until_answering(session, worker, "/ping")
@@ -208,7 +233,7 @@ async def over_http(logs: Path) -> AsyncIterator[list[System]]:
             return ("/generate", case.job) if case.kind == NATIVE else (case.route, case.body)
 
         roots = [psutil.Process(worker.pid)]
-        yield [System("http", roots, _asking(session, request), None, logs / "http.lag")]
+        yield [System("http", roots, _asking(session, request), None, setup.logs / "http.lag")]
 
 
 def _free_port() -> int:
@@ -257,7 +282,7 @@ def _queued(name: str, roots: list[psutil.Process], platform: Platform, logs: Pa
 
 @asynccontextmanager
 async def python_process(
-    name: str, command: list[str], environment: dict[str, str], logs: Path, pipe: bool = False
+    name: str, command: list[str], environment: Mapping[str, str], logs: Path, pipe: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A Python process that ends with the block; what it says goes to a file in `logs`."""
     with (logs / f"{name}.log").open("ab") as log:
@@ -265,7 +290,7 @@ async def python_process(
             sys.executable,
             *command,
             cwd=ROOT,
-            env=os.environ | SETTINGS | environment,
+            env=os.environ | dict(environment),
             stdin=asyncio.subprocess.PIPE if pipe else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE if pipe else log,
             stderr=log,

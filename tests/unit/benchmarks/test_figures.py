@@ -13,6 +13,7 @@ from benchmarks.cold_start import Start
 from benchmarks.cold_start_report import KINDS, ColdStarts, FirstJob, summary
 from benchmarks.figures import Figures, measure, median
 from benchmarks.platform import Answer
+from benchmarks.report import RESULTS, results_file
 from benchmarks.systems import CHAT_STREAM, NATIVE, Case, System
 
 
@@ -78,3 +79,9 @@ def test_parts_of_a_start_are_read_from_its_log() -> None:
         "engine": 5.5,
         "of which weights": 3.1,
     }
+
+
+def test_results_of_another_model_or_machine_are_kept_apart() -> None:
+    assert results_file("demo") == RESULTS
+    assert results_file("org/a model").name == "org-a-model.json"
+    assert results_file("demo", "NVIDIA H100 80GB").name == "NVIDIA-H100-80GB-demo.json"
