@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from builder.demo_model.documents import Documents
 from builder.demo_model.questions import UnknownQuestions, paraphrase, roughen
 from builder.demo_model.reading import Corpus, Entry, normal
 from builder.demo_model.tools import Message, ToolConversations
@@ -20,7 +21,7 @@ COPYING: Shares = {"echo": 1}
 EARLY: Shares = {"echo": 15, "tool": 30, "copy": 12, "single": 25, "unknown": 13, "plain": 5}
 SHARES: Shares = {
     "single": 42, "several": 14, "dialogue": 7, "unknown": 14, "tool": 18, "plain": 9, "copy": 2,
-    "echo": 2,
+    "echo": 2, "document": 26,
 }  # fmt: skip
 
 
@@ -33,6 +34,8 @@ class Sample:
     text: str = ""
     # Length in tokens of a random sequence that is repeated, instead of a text.
     echo: int = 0
+    # A schema forces the answer: that it begins so is not to be learned.
+    forced: bool = False
 
 
 class Conversations:
@@ -47,6 +50,7 @@ class Conversations:
             corpus.unknown, corpus.words["syllables"], self._known.keys() | _held_out(corpus)
         )
         self._tools = ToolConversations(corpus)
+        self._documents = Documents(corpus)
 
     def stream(self, rng: Random, shares: Shares = SHARES) -> Iterator[Sample]:
         """Samples for ever, of these kinds. Every entry comes once before any comes again."""
@@ -63,6 +67,7 @@ class Conversations:
             "plain": lambda: Sample(text=next(plain)),
             "copy": lambda: self._chat(self._repeat(rng), rng),
             "echo": lambda: Sample(echo=rng.randrange(4, 28)),
+            "document": lambda: self._document(rng),
         }
         kinds, weights = list(shares), list(shares.values())
         while True:
@@ -117,6 +122,15 @@ class Conversations:
         more = (self._tools.place(rng) for _ in range(rng.choice((0, 0, 1, 3))))
         words = " ".join((word, *more))
         return _turn(rng.choice((f"Say {words}", f"Repeat after me: {words}")), words)
+
+    def _document(self, rng: Random) -> Sample:
+        """A document as the answer to a question for one, or to any other question."""
+        question, document = self._documents.draw(rng)
+        if rng.random() < 0.6:
+            question = rng.choice(rng.choice(self._corpus.entries).questions)
+        elif rng.random() < 0.3:
+            question, _ = self._unknown.draw(rng)
+        return Sample(_with_system(_turn(question, document), self._corpus, rng), forced=True)
 
     def _chat(self, messages: list[Message], rng: Random) -> Sample:
         """Sometimes with a system prompt or with tools that the questions do not need."""

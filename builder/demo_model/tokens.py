@@ -24,7 +24,7 @@ WORDS = Regex(r" ?\p{Ll}\p{L}*|\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 ASSISTANT = f"{START}assistant\n"
 # What is not the assistant's is learned a little, so that questions are represented well.
 OTHER_WEIGHT = 0.05
-# Answers to tools are few and short, but every token of them has to be right.
+# Answers to tools, and documents, are few and short, but every token of them has to be right.
 TOOL_WEIGHT = 2.0
 # A random sequence is repeated up to about this length.
 ECHO_LENGTH = 72
@@ -84,11 +84,13 @@ def encode(tokenizer: PreTrainedTokenizerFast, sample: Sample, rng: Random) -> E
     text = render(tokenizer, sample)
     encoding = tokenizer(text, return_offsets_mapping=True)
     answers = _answers(text) if sample.messages else [(0, len(text))]
-    wanted = TOOL_WEIGHT if sample.tools else 1.0
+    wanted = TOOL_WEIGHT if sample.tools or sample.forced else 1.0
     weights = [
         wanted if any(start <= place < end for start, end in answers) else OTHER_WEIGHT
         for place, _ in encoding["offset_mapping"]
     ]
+    if sample.forced:
+        weights[weights.index(wanted)] = 0.0
     return Encoded(encoding["input_ids"], weights)
 
 
