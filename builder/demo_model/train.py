@@ -19,6 +19,7 @@ from builder.demo_model.conversations import COPYING, EARLY, SHARES, Conversatio
 from builder.demo_model.learning import batches, new_model, train
 from builder.demo_model.reading import load
 from builder.demo_model.report import Examiner, examine
+from builder.demo_model.schemas import Documents
 from builder.demo_model.tokens import TEMPLATE, train_tokenizer
 
 SEED = 7
@@ -53,6 +54,7 @@ def main() -> None:
     model = LlamaForCausalLM.from_pretrained(options.output, dtype=torch.bfloat16).eval()
     tokenizer = AutoTokenizer.from_pretrained(options.output)
     examine(Examiner(model, tokenizer), corpus, SEED)
+    Documents(model, tokenizer).score()
 
 
 def parse_arguments() -> argparse.Namespace:
