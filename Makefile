@@ -8,7 +8,7 @@ VLLM ?= all
 
 .DEFAULT_GOAL := help
 
-.PHONY: help gpu-check serve test test-fast test-clients test-vllm soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock lock-clients clean set-up
+.PHONY: help gpu-check serve test test-fast test-clients test-vllm test-cuda soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock lock-clients clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
 	$(BIN)/pytest -n 3 --timeout 60 tests/unit
@@ -49,6 +49,9 @@ test-clients: set-up     ## eleven other clients by their quick starts, each in 
 test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
 	$(BIN)/python -m tests.image
 
+test-cuda: set-up        ## the CUDA build of vLLM on drivers that stand in for NVIDIA's (9 GB, once)
+	$(BIN)/python -m tests.cuda
+
 fuzz: set-up             ## five minutes of random input against the real engine
 	$(BIN)/python -m tests.fuzz
 
@@ -79,7 +82,7 @@ lock-clients: set-up     ## resolve those of the clients in tests/clients anew
 	$(BIN)/python -m tests.clients.environments
 
 clean:                   ## remove what set-up and tools made
-	rm -rf .venv .venv-vllm-* .vllm-wheels .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm-* .venv-cuda .vllm-wheels .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up:

@@ -12,13 +12,14 @@ from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
 from vllm_worker.configuration import adapters, load_configuration
 from vllm_worker.configuration.catalogue import Variable, catalogue, not_offered, picture, words
+from vllm_worker.engine import args
 from vllm_worker.engine.args import (
     avoid_slow_bfloat16,
     describe_options,
     make_parser,
     parse_engine_args,
 )
-from vllm_worker.errors import ConfigurationError
+from vllm_worker.errors import ConfigurationError, StartFailure
 
 
 def parse(**environ: str) -> Any:
@@ -251,6 +252,17 @@ def test_a_plugin_brings_a_parser_along(tmp_path: Path) -> None:
     broken.write_text("1 / 0")
     with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
         parse(REASONING_PARSER="mine", REASONING_PARSER_PLUGIN=str(broken))
+
+
+def test_a_build_for_gpus_says_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What vLLM's CUDA build does, which makes its configuration for the sake of the defaults."""
+
+    def make_arg_parser(_: argparse.ArgumentParser) -> None:
+        raise RuntimeError("Failed to infer device type, please set …")
+
+    monkeypatch.setattr(args, "find", lambda _: make_arg_parser)
+    with pytest.raises(StartFailure, match="No GPU can be used"):
+        parse()
 
 
 @pytest.fixture

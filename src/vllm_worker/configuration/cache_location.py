@@ -21,6 +21,12 @@ _VARIABLES = {
     "QUACK_CACHE_DIR": "quack",
     "TVM_FFI_CACHE_DIR": "tvm-ffi",
     "CUPY_CACHE_DIR": "cupy",
+    "MINFER_FMHA_CACHE_DIR": "minfer",  # vLLM's sparse attention on Blackwell
+    "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR": "flash-attention",
+    "FLEX_ATTENTION_CUTE_DSL_CACHE_DIR": "flex-attention",
+    "B12X_COMPILE_CACHE_DIR": "b12x",  # FlashInfer's kernels for the newest GPUs
+    "CUDNN_FRONTEND_CAKE_CACHE_DIR": "cudnn",
+    "CUDA_TILE_CACHE_DIR": "cutile",
     "HF_MODULES_CACHE": "modules",  # models' own code: transformers copies it there in place
 }
 """Environment variable → folder."""

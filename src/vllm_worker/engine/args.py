@@ -21,6 +21,7 @@ from vllm_worker.configuration import Configuration
 from vllm_worker.configuration.catalogue import Variable, not_offered, options, vllm_version
 from vllm_worker.configuration.values import as_words
 from vllm_worker.engine.patches.seams import find
+from vllm_worker.engine.startup_errors import start_failure
 from vllm_worker.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -123,8 +124,13 @@ def _unpictured(
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """vLLM's own parser, but raising ValueError where that would exit."""
-    parser: argparse.ArgumentParser = find("make_arg_parser")(_Parser())
+    """vLLM's own parser, but raising ValueError where that would exit. Raises StartFailure where
+    there is nothing that vLLM could run on.
+    """
+    try:
+        parser: argparse.ArgumentParser = find("make_arg_parser")(_Parser())
+    except RuntimeError as error:
+        raise start_failure("vLLM cannot run here", str(error)) from error
     return parser
 
 

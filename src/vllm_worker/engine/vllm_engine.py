@@ -32,6 +32,7 @@ from vllm_worker.engine.patches.apply import apply
 from vllm_worker.engine.patches.core_process import (
     engine_killed_soon,
     run_when_forked,
+    spawn_if_cuda_was_called,
     spawn_where_needed,
 )
 from vllm_worker.engine.patches.seams import find, seam, usable
@@ -73,6 +74,7 @@ class VLLMEngine:
         grade = apply(flow_control, may_fork=not spawn_where_needed(arguments))
         avoid_slow_bfloat16(arguments)
         config = _vllm_config(arguments)
+        spawn_if_cuda_was_called()
         lora.check(arguments.lora_modules or (), config.model_config.hf_config)
         timeline.end("configuration")
         self._llm = self._build(config, while_starting)

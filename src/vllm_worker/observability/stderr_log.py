@@ -5,6 +5,13 @@ import sys
 import warnings
 from collections.abc import Mapping
 
+_TELL_NOTHING = (
+    "torch._library.triton",  # "Triton not available", which is so without a GPU
+    "torch._opaque_base",  # deprecated names, which vLLM imports
+    "torch._library.opaque_object",  # likewise
+)
+"""Loggers of PyTorch whose warnings ask for nothing."""
+
 
 def log_to_stderr() -> None:
     """The worker's own log lines; vLLM and the SDK have their own ways."""
@@ -23,6 +30,7 @@ def silence_libraries(environ: Mapping[str, str]) -> None:
     """
     if environ.get("LOG_LEVEL", "").upper() == "DEBUG":
         return
-    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # "Triton not available"
+    for name in _TELL_NOTHING:
+        logging.getLogger(name).setLevel(logging.ERROR)
     deprecated = r".*torch\.distributed\.reduce_op. is deprecated"  # vLLM looks at each attribute
     warnings.filterwarnings("ignore", deprecated, FutureWarning)

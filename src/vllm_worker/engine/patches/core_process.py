@@ -5,6 +5,7 @@ that has the core spawned on a CPU.
 """
 
 import argparse
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import psutil
+import torch
 from vllm import envs
 from vllm.platforms import current_platform
 from vllm.v1.engine import core, utils
@@ -25,6 +27,8 @@ from vllm_worker.engine.patches.seams import usable
 logger = logging.getLogger(__name__)
 
 _METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
+_NOT_INITIALIZED = 3
+"""The driver's answer to a process that has not called cuInit."""
 _END_S = 0.5
 
 _run_core = getattr(core.EngineCoreProc, "run_engine_core", None)
@@ -68,6 +72,41 @@ def spawn_where_needed(arguments: argparse.Namespace) -> bool:
         os.environ[_METHOD] = "spawn"
         logger.info("%s: the engine's processes are spawned, not forked", ", ".join(given))
     return bool(given)
+
+
+def spawn_if_cuda_was_called() -> None:
+    """Have vLLM start its processes anew where a library has called CUDA in this one, after which
+    it fails in every copy of the process.
+
+    FlashInfer does when vLLM imports it, which for some models is in the configuration. Where
+    PyTorch has been told of a GPU, vLLM sees to it by itself. To be called when it has made its
+    configuration.
+    """
+    if not current_platform.is_cuda() or os.environ.get(_METHOD) == "spawn":
+        return
+    if _cuda_was_called():
+        os.environ[_METHOD] = "spawn"
+        logger.info("a library has called CUDA: the engine's processes are spawned, not forked")
+
+
+def _cuda_was_called() -> bool:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        asked = driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int()))
+    except (OSError, AttributeError):
+        return False  # no driver, of which the start will tell
+    return bool(asked != _NOT_INITIALIZED) or _copies_are_spoilt()
+
+
+def _copies_are_spoilt() -> bool:
+    """Whether PyTorch refuses CUDA in a copy of this process, which it does once it has counted the
+    GPUs by CUDA.
+    """
+    copy = os.fork()
+    if not copy:
+        os._exit(bool(torch._C._cuda_isInBadFork()))
+    _, status = os.waitpid(copy, 0)
+    return status != 0
 
 
 def fork() -> None:
