@@ -22,7 +22,7 @@ PERSON = {
 
 def test_it_knows_things_and_follows_a_schema(tmp_path: Path) -> None:
     given = {"MODEL_NAME": "smollm2", "BASE_PATH": str(tmp_path)}
-    quick = {"ENFORCE_EAGER": "1", "KV_CACHE_MEMORY_BYTES": str(2**28), "PORT": "0"}
+    quick = {"ENFORCE_EAGER": "1", "KV_CACHE_MEMORY_BYTES": str(2**29), "PORT": "0"}
     with running_worker(given | quick, until_ready=False) as worker:
         started = worker.wait_for(r"ready for jobs|smollm2 cannot be had: .*")[0]
         if not started.startswith("ready"):
