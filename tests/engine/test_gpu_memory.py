@@ -7,7 +7,9 @@ from vllm_worker.gpu_memory.estimate import Model, read_options
 
 
 def test_the_cache_of_the_engine_holds_as_many_tokens_as_reckoned(engine: VLLMEngine) -> None:
-    configuration = load_configuration({"MAX_MODEL_LEN": "1024"})
+    # Which a CPU without AVX-512 has chosen for itself.
+    dtype = str(engine._llm.model_config.dtype).removeprefix("torch.")
+    configuration = load_configuration({"MAX_MODEL_LEN": "1024", "DTYPE": dtype})
     model = Model(read_model(configuration.model, None), read_options(configuration))
     cache = engine._llm.vllm_config.cache_config
     assert cache.num_gpu_blocks
