@@ -99,16 +99,13 @@ def machine() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     memory = f"{psutil.virtual_memory().total / 1024**3:.0f} GiB"
-    found = {"GPU": " + ".join(gpu.name for gpu in gpus())} if gpus() else {}
-    return (
-        versions
-        | found
-        | {
-            "python": platform.python_version(),
-            "cores": str(psutil.cpu_count()),
-            "memory": memory,
-        }
-    )
+    if found := gpus():
+        versions["GPU"] = " + ".join(gpu.name for gpu in found)
+    return versions | {
+        "python": platform.python_version(),
+        "cores": str(psutil.cpu_count()),
+        "memory": memory,
+    }
 
 
 def say(line: str) -> None:
@@ -128,7 +125,7 @@ def main() -> None:
     if options.quick:
         return
     results = Results(machine(), rounds, medians)
-    file = results_file(model, machine().get("GPU"))
+    file = results_file(model, results.machine.get("GPU"))
     save(results, file)
     if file == RESULTS:
         from benchmarks.charts import draw  # matplotlib takes a second to import
