@@ -78,8 +78,9 @@ def _left(before: Holdings, after: Holdings) -> list[str]:
     wrong = []
     if after.requests != (0, 0):
         wrong.append(f"the engine holds {after.requests} requests")
-    if after.tasks > before.tasks:
-        wrong.append(f"{after.tasks - before.tasks} tasks have leaked")
+    if len(after.tasks) > len(before.tasks):
+        leaked = Counter(after.tasks) - Counter(before.tasks)
+        wrong.append(f"{len(after.tasks) - len(before.tasks)} tasks have leaked: {dict(leaked)}")
     if after.files > before.files:
         wrong.append(f"{after.files - before.files} files have leaked")
     if after.memory - before.memory > _MOST_GROWTH:

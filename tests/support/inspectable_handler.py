@@ -1,8 +1,8 @@
 """handler.py, with a socket that tells how many requests the engine holds.
 
-A line with three numbers per connection: requests known to the frontend, those that the engine
-core's scheduler runs beside the one that asked it, and the tasks of the event loop. The core is
-asked by a request of few tokens.
+Per connection, a line with two numbers, requests known to the frontend and those that the engine
+core's scheduler runs beside the one that asked it, and then the tasks of the event loop, a line
+each. The core is asked by a request of few tokens.
 """
 
 import asyncio
@@ -26,9 +26,10 @@ def main() -> None:
             self.server = await asyncio.start_unix_server(self.tell, os.environ["INSPECT_SOCKET"])
 
         async def tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            frontend, tasks = self.unfinished_requests, len(asyncio.all_tasks())
+            frontend, tasks = self.unfinished_requests, asyncio.all_tasks()
             beside = await self.running_in_core() - 1
-            writer.write(f"{frontend} {beside} {tasks}".encode())
+            lines = [f"{frontend} {beside}", *(described(task) for task in tasks)]
+            writer.write("\n".join(lines).encode())
             writer.close()
 
         async def running_in_core(self) -> int:
@@ -36,6 +37,9 @@ def main() -> None:
             async with aclosing(self.generate(probe, RequestContext("probe"))) as deltas:
                 await anext(deltas)
                 return gauge("running") + gauge("waiting")
+
+    def described(task: asyncio.Task[Any]) -> str:
+        return getattr(task.get_coro(), "__qualname__", task.get_name())
 
     def gauge(state: str) -> int:
         name = f"vllm:num_requests_{state}"

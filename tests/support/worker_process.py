@@ -64,20 +64,21 @@ def _surroundings() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != _COVERAGE}
 
 
-def requests_and_tasks(inspect_socket: Path) -> tuple[int, int, int]:
+def requests_and_tasks(inspect_socket: Path) -> tuple[tuple[int, int], list[str]]:
     """What a worker of inspectable_handler.py holds: requests in the engine's frontend and in its
-    core, and tasks of the event loop.
+    core, and the names of the functions that the event loop's tasks run.
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(30)
         connection.connect(str(inspect_socket))
-        frontend, core, tasks = map(int, connection.makefile().read().split())
-    return frontend, core, tasks
+        counts, *tasks = connection.makefile().read().splitlines()
+    frontend, core = map(int, counts.split())
+    return (frontend, core), sorted(tasks)
 
 
 def requests_held(inspect_socket: Path) -> tuple[int, int]:
     """The requests of these."""
-    return requests_and_tasks(inspect_socket)[:2]
+    return requests_and_tasks(inspect_socket)[0]
 
 
 class WorkerProcess:
