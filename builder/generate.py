@@ -138,7 +138,7 @@ def worker_config() -> str:
     form = {
         "versions": {
             VLLM_VERSION: {
-                "imageName": f"vllm-worker:{VLLM_VERSION}",
+                "imageName": f"vllm-worker:{project_version()}-vllm{VLLM_VERSION}",
                 "minimumCudaVersion": cuda_version(),
                 "categories": [
                     {"title": title, "settings": [variable.name for variable in variables]}

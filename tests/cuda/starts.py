@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+NO_GPU = "No GPU can be used"
 _START_S = 280
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cuda.starts import Driver, start
+from tests.cuda.starts import NO_GPU, Driver, start
 from tests.support import model_configs
 from tests.support.small_models import (
     make_embedding_model,
@@ -55,7 +55,6 @@ MODELS: dict[str, Callable[[Path], None]] = {
     "Whisper": make_transcription_model,
     "images": make_image_text_model,
 }
-NO_GPU = "No GPU can be used"
 SPAWNED = "the engine's processes are spawned, not forked"
 
 

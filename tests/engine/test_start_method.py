@@ -1,16 +1,22 @@
 """How the engine's processes are started: as copies, or anew."""
 
 import argparse
+import ast
 import os
+import re
+import subprocess
+import sys
 from typing import Any
 
 import httpx
 import pytest
 from vllm.utils.system_utils import get_mp_context
 
-from tests.support.running import running_worker_and_endpoint
+from tests.support.running import running_endpoint, running_worker_and_endpoint
+from tests.support.worker_process import running_worker
 from vllm_worker.engine.patches.core_process import spawn_where_needed
 
+FORK_WATCHING = "tests/support/fork_watching_handler.py"
 METHOD = "VLLM_WORKER_MULTIPROC_METHOD"
 
 
@@ -49,3 +55,27 @@ def test_a_core_that_is_started_anew_answers() -> None:
         assert answer.json()["status"] == "COMPLETED"
         assert "the engine's processes are spawned, not forked" in worker.log
         assert "Traceback" not in worker.log
+
+
+def test_the_core_is_not_copied_from_a_process_that_has_run_an_openmp_region() -> None:
+    """The copy would hang at the first one of its own."""
+    # OpenBLAS starts threads when it is imported, and ends them at a fork.
+    quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "2"}
+    with (
+        running_endpoint() as endpoint,
+        running_worker(endpoint.environment | quiet, FORK_WATCHING) as worker,
+    ):
+        forks = re.findall(r"forked beside (.*)", worker.log)
+    assert forks
+    threads = {name for fork in forks for name in ast.literal_eval(fork)}
+    assert not {name for name in threads if not name.startswith("ZMQbg/")}
+
+
+def test_a_thread_of_openmp_would_be_seen_there() -> None:
+    region = (
+        "import torch; from tests.support.fork_watching_handler import native_threads; "
+        "torch.ones(1 << 22).sum(); print(native_threads())"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
+    seen = subprocess.check_output([sys.executable, "-c", region], env=environment, text=True)
+    assert seen.strip() != "[]"

@@ -33,15 +33,19 @@ def main(folder: str, command: list[str]) -> None:
         ask_http_server(worker)
 
 
+def in_container(folder: str, command: list[str], variables: dict[str, str]) -> list[str]:
+    """The command, in the image's working directory and with these variables."""
+    place = command.index("-i") + 1  # of `env`, which comes after `chroot`
+    given = [f"{name}={value}" for name, value in variables.items()]
+    return [*command[:place], f"--chdir={folder}", *given, *command[place:]]
+
+
 @contextmanager
 def started(
     folder: str, command: list[str], variables: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The container's command, which must end with code 0 on SIGTERM."""
-    # `chroot` and `env` come first in the command; env changes to the image's working directory.
-    place = command.index("-i") + 1
-    given = [f"{name}={value}" for name, value in variables.items()]
-    worker = subprocess.Popen([*command[:place], f"--chdir={folder}", *given, *command[place:]])
+    worker = subprocess.Popen(in_container(folder, command, variables))
     try:
         yield worker
         worker.send_signal(signal.SIGTERM)

@@ -12,6 +12,8 @@ from vllm_worker.configuration.values import items
 
 _LOADED_LATER = 7
 """Adapters that jobs may load, for which there are slots on a machine without a GPU."""
+_TOKENIZER_THREADS = 8
+"""Else tokenizers start a thread per core of the host, and panic where a container may not."""
 _SHARED_MEMORY_BYTES = 2**30
 """What vLLM's queues between the processes of several GPUs, and NCCL, may fill of /dev/shm. Docker
 gives 64 MiB."""
@@ -29,7 +31,7 @@ def derive(settings: Settings, sources: Sources, gpus: int) -> dict[str, str]:
         sources.values["DISABLE_LOG_STATS"] = Value("0", "METRICS_PORT")  # vLLM's are made of them
     if not gpus and not shutil.which(os.environ.get("CXX", "g++")):
         sources.add({"ENFORCE_EAGER": "1"}, "no C++ compiler")  # vLLM would compile for the CPU
-    library_env = {}
+    library_env = {"RAYON_NUM_THREADS": str(min(os.cpu_count() or 1, _TOKENIZER_THREADS))}
     eager = sources.values.get("ENFORCE_EAGER")
     if not gpus and eager and is_true(eager.text):
         # vLLM would still compile one function, at the first request for log-probabilities. That

@@ -28,8 +28,8 @@ _FUNCTION = {"name": "reply", "parameters": _ARGUMENTS, "strict": True}
 _TOOL = {"type": "function", "function": _FUNCTION}
 _LONG = {"prompt": "x", "sampling_params": {"max_tokens": 100_000, "ignore_eos": True}}
 _SOAK = 500
-_STREAMS = 64
-_TOKENS = 128
+STREAMS = 64
+TOKENS = 128
 _ROUNDS = 3
 _DEADLINE_S = 60
 _END_S = 10
@@ -112,7 +112,7 @@ def soak(_: Served, asking: httpx.Client) -> str:
             job = {"prompt": "x", "sampling_params": {"temperature": -1}}  # to be refused
         return str(asking.post("/runsync", json={"input": job}).json()["status"])
 
-    with ThreadPoolExecutor(_STREAMS) as pool:
+    with ThreadPoolExecutor(STREAMS) as pool:
         statuses = list(pool.map(one, range(_SOAK)))
     expected = ["FAILED" if number % 10 == 0 else "COMPLETED" for number in range(_SOAK)]
     wrong = sum(is_ != should for is_, should in zip(statuses, expected, strict=True))
@@ -128,16 +128,16 @@ def memory(_: Served, asking: httpx.Client) -> str:
 
 def tokens_per_s(asking: httpx.Client) -> float:
     """The best of some rounds of chats at once; HTTP alone, so that vLLM's server can be asked."""
-    body = {"messages": _MESSAGES, "max_tokens": _TOKENS, "ignore_eos": True, "temperature": 0}
+    body = {"messages": _MESSAGES, "max_tokens": TOKENS, "ignore_eos": True, "temperature": 0}
 
     def one(_: int) -> int:
         return int(_post(asking, body)["usage"]["completion_tokens"])
 
     best = 0.0
-    with ThreadPoolExecutor(_STREAMS) as pool:
+    with ThreadPoolExecutor(STREAMS) as pool:
         for _ in range(_ROUNDS):
             started = time.monotonic()
-            tokens = sum(pool.map(one, range(_STREAMS)))
+            tokens = sum(pool.map(one, range(STREAMS)))
             best = max(best, tokens / (time.monotonic() - started))
     return best
 

@@ -1,5 +1,6 @@
 """A worker, or vLLM's own server, as a process whose log is kept in a file."""
 
+import json
 import os
 import re
 import signal
@@ -18,6 +19,15 @@ from vllm_worker.configuration.catalogue import vllm_folder
 START_S = 600
 _END_S = 60
 _PAUSE_S = 0.2
+# `vllm bench throughput`, without the command line's question for the version of a package named
+# vllm, which the CPU build does not have. Options of vLLM's server are none of the benchmark's.
+_BENCH = """
+from vllm.benchmarks.throughput import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_known_args()[0])
+"""
 
 
 class CheckFailed(Exception):
@@ -64,12 +74,12 @@ class Served:
         self.process.send_signal(number)
         return self.exit_code()
 
-    def exit_code(self) -> int:
+    def exit_code(self, timeout_s: float = _END_S) -> int:
         """Of its end. Raises CheckFailed when it goes on."""
         try:
-            return self.process.wait(_END_S)
+            return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise CheckFailed(f"it has not ended after {_END_S} s") from None
+            raise CheckFailed(f"it has not ended after {timeout_s:.0f} s") from None
 
     def kill(self) -> None:
         """End it and all that it has started."""
@@ -106,6 +116,27 @@ def vllm_server(
             yield asking
     finally:
         served.kill()
+
+
+def bare_engine(
+    words: Sequence[str], environment: Mapping[str, str], requests: int, tokens: int, log: Path
+) -> float:
+    """Tokens per second of vLLM's own benchmark: the engine in its process, so many requests at
+    once, after as many to warm up. Raises CheckFailed.
+    """
+    figures = log.with_suffix(".json")
+    load = {
+        "dataset-name": "random", "random-input-len": 32, "random-output-len": tokens,
+        "num-prompts": requests, "num-warmups": requests, "output-json": figures,
+    }  # fmt: skip
+    options = [word for name, value in load.items() for word in (f"--{name}", str(value))]
+    served = Served(["-c", _BENCH, *words, *options], environment, log)
+    try:
+        if served.exit_code(START_S):
+            raise CheckFailed(f"vLLM's benchmark failed: see its log, {served.end_of_log()}")
+    finally:
+        served.kill()
+    return float(json.loads(figures.read_text())["requests_per_second"]) * tokens
 
 
 def client(url: str) -> httpx.Client:

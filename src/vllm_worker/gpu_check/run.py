@@ -1,4 +1,4 @@
-"""The order of the checks: a start without caches and jobs, starts with them, vLLM's own server."""
+"""The order of the checks: a start without caches and jobs, starts with them, vLLM by itself."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from vllm_worker.configuration import load_configuration
 from vllm_worker.configuration.settings import DEMO_MODEL
 from vllm_worker.gpu_check import checks
 from vllm_worker.gpu_check.machine import describe, gpus
-from vllm_worker.gpu_check.process import CheckFailed, Served, vllm_server, worker
+from vllm_worker.gpu_check.process import CheckFailed, Served, bare_engine, vllm_server, worker
 from vllm_worker.gpu_check.report import Result, as_json, as_markdown
 
 _JOBS: dict[str, checks.Check] = {
@@ -99,6 +99,7 @@ class GPUCheck:
         else:
             self._note("start on two GPUs", "skipped", "there are not two")
         self._check("throughput of vllm serve", self._of_vllm)
+        self._check("throughput of the bare engine", self._of_the_engine)
 
     def _visible(self) -> list[str]:
         chosen = self._environment.get("CUDA_VISIBLE_DEVICES")
@@ -130,14 +131,25 @@ class GPUCheck:
         return f"{self._ours:,.0f} tokens per second"
 
     def _of_vllm(self) -> str:
-        configuration = load_configuration(self._environment)
-        environment = dict(self._environment)
-        configuration.export(environment)
-        words = [word for _, option in configuration.options() for word in option]
+        words, environment = self._for_vllm()
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with vllm_server(words, environment, port, self._logs / "vllm-serve.log") as asking:
-            theirs = checks.tokens_per_s(asking)
+            return self._compared(checks.tokens_per_s(asking))
+
+    def _of_the_engine(self) -> str:
+        words, environment = self._for_vllm()
+        log = self._logs / "bare-engine.log"
+        return self._compared(bare_engine(words, environment, checks.STREAMS, checks.TOKENS, log))
+
+    def _for_vllm(self) -> tuple[list[str], dict[str, str]]:
+        """The worker's configuration as a command line of vLLM and its environment."""
+        configuration = load_configuration(self._environment)
+        environment = dict(self._environment)
+        configuration.export(environment)
+        return [word for _, option in configuration.options() for word in option], environment
+
+    def _compared(self, theirs: float) -> str:
         return (
             f"{theirs:,.0f} tokens per second, of which this worker has {self._ours / theirs:.2f} ×"
         )

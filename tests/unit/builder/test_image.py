@@ -1,5 +1,6 @@
 """The files that make the image agree with each other and with what is pinned."""
 
+import json
 import re
 import subprocess
 import sys
@@ -67,6 +68,12 @@ def test_one_version_of_vllm() -> None:
 
 def test_the_bake_file_has_that_version_too(bake: Any) -> None:
     assert bake["variable"]["VLLM_VERSION"]["default"] == generate.VLLM_VERSION
+
+
+def test_runpods_form_names_the_image_that_bake_makes(bake: Any) -> None:
+    name, version = (bake["variable"][name]["default"] for name in ("NAME", "VERSION"))
+    (form,) = json.loads((ROOT / "worker-config.json").read_text())["versions"].values()
+    assert form["imageName"] == f"{name}:{version}-vllm{generate.VLLM_VERSION}"
 
 
 def test_a_token_can_only_come_as_a_secret() -> None:

@@ -160,3 +160,14 @@ def test_without_a_gpu_nothing_is_compiled_ahead(monkeypatch: pytest.MonkeyPatch
     assert load().library_env["VLLM_USE_AOT_COMPILE"] == "0"
     monkeypatch.setattr("vllm_worker.configuration.load.count_gpus", lambda environ: 1)
     assert "VLLM_USE_AOT_COMPILE" not in load().library_env
+
+
+def test_tokenizers_do_not_start_a_thread_for_each_core_of_a_large_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 256)
+    configuration = load()
+    assert configuration.library_env["RAYON_NUM_THREADS"] == "8"
+    environment = {"RAYON_NUM_THREADS": "32"}
+    configuration.export(environment)
+    assert environment["RAYON_NUM_THREADS"] == "32"

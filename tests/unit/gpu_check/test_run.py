@@ -110,14 +110,11 @@ def test_a_worker_that_does_not_start_is_shown_by_its_last_lines(tmp_path: Path)
         pass
 
 
-def test_a_process_that_does_not_end_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vllm_worker.gpu_check.process._END_S", 0.1)
+def test_a_process_that_does_not_end_is_a_failure(tmp_path: Path) -> None:
     served = Served(["-c", "import time; time.sleep(60)"], {}, tmp_path / "log")
     try:
         with pytest.raises(CheckFailed, match="has not ended"):
-            served.exit_code()
+            served.exit_code(0.1)
     finally:
         served.kill()
 
