@@ -8,7 +8,7 @@ VLLM ?= all
 
 .DEFAULT_GOAL := help
 
-.PHONY: help gpu-check serve test test-fast test-clients test-vllm test-cuda soak soak-http fuzz test-volume test-image check bench bench-quick bench-start generate format lock lock-clients clean set-up
+.PHONY: help gpu-check serve gateway test test-fast test-clients test-vllm test-cuda test-gateway soak soak-http fuzz test-volume test-image check bench bench-quick bench-start bench-gateway generate format lock lock-clients clean set-up
 
 test-fast: set-up        ## run the tests that need no engine (seconds)
 	$(BIN)/pytest -n 3 --timeout 60 tests/unit
@@ -28,6 +28,9 @@ test: set-up             ## run every test on the real engine, with coverage (ha
 serve: set-up            ## serve on http://127.0.0.1:8000 with a local endpoint
 	@exec $(BIN)/python handler.py
 
+gateway: set-up          ## many endpoints behind one URL, as FILE=gateway.yaml says: docs/gateway.md
+	@exec $(BIN)/python -m builder.gateway $(or $(FILE),gateway.yaml)
+
 help:                    ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -46,7 +49,10 @@ test-volume: set-up      ## workers that compile and share a volume (minutes; no
 test-clients: set-up     ## eleven other clients by their quick starts, each in an environment of its own
 	$(BIN)/pytest -m slow tests/clients
 
-test-image: set-up       ## build the CPU images for real, run and search them (root on Debian, some ten minutes)
+test-gateway: set-up     ## the gateway before two workers, with unmodified clients (600 MB of LiteLLM, once)
+	$(BIN)/pytest -m slow tests/gateway
+
+test-image: set-up       ## build the images for real, run and search them (root on Debian, some 20 minutes)
 	$(BIN)/python -m tests.image
 
 test-cuda: set-up        ## the CUDA build of vLLM on drivers that stand in for NVIDIA's (9 GB, once)
@@ -67,6 +73,9 @@ bench-quick: set-up      ## the same with fewer loads, once (minutes)
 bench-start: set-up      ## how long this worker and a proxy take to ask for their first job
 	$(BIN)/python -m benchmarks.cold_start
 
+bench-gateway: set-up    ## what the gateway costs before a worker, in turns
+	$(BIN)/python -m benchmarks.gateway
+
 generate: set-up         ## write generated files and tables from their one source
 	$(BIN)/python -m builder.generate
 
@@ -82,7 +91,7 @@ lock-clients: set-up     ## resolve those of the clients in tests/clients anew
 	$(BIN)/python -m tests.clients.environments
 
 clean:                   ## remove what set-up and tools made
-	rm -rf .venv .venv-vllm-* .venv-cuda .vllm-wheels .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm-* .venv-cuda .venv-gateway .vllm-wheels .clients .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 set-up:

@@ -169,7 +169,7 @@ async def raw(setup: Setup) -> AsyncIterator[list[System]]:
 @asynccontextmanager
 async def served(setup: Setup) -> AsyncIterator[list[System]]:
     """vLLM's server called directly, and the proxy in front of the same server."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     words = [word for _, option in load_configuration(setup.settings).options() for word in option]
     module = "vllm.entrypoints.launchers.api_server.entry"
@@ -181,8 +181,8 @@ async def served(setup: Setup) -> AsyncIterator[list[System]]:
         server = await stack.enter_async_context(
             python_process("serve", command, environment, setup.logs)
         )
-        session = await stack.enter_async_context(_session(url))
-        await _until_answering(session, server, "/health")
+        session = await stack.enter_async_context(open_session(url))
+        await until_answering(session, server, "/health")
         platform = await stack.enter_async_context(running_platform())
         worker = await stack.enter_async_context(
             python_process(
@@ -196,7 +196,7 @@ async def served(setup: Setup) -> AsyncIterator[list[System]]:
         roots = [psutil.Process(server.pid)]
         behind = [*roots, psutil.Process(worker.pid)]
         yield [
-            System("serve", roots, _asking(session, lambda case: (case.route, case.body))),
+            System("serve", roots, asking(session, lambda case: (case.route, case.body))),
             _queued("proxy", behind, platform, setup.logs),
         ]
         platform.close()
@@ -220,33 +220,35 @@ async def ours(setup: Setup) -> AsyncIterator[list[System]]:
 @asynccontextmanager
 async def over_http(setup: Setup) -> AsyncIterator[list[System]]:
     """This worker in http mode, called directly as vLLM's server is."""
-    port = _free_port()
+    port = free_port()
     door = {"WORKER_MODE": "http", "PORT": str(port)} | _watched("http", setup.logs)
     command = ["-m", "benchmarks.watched_handler"]
     async with (
         python_process("http", command, {**setup.settings, **door}, setup.logs) as worker,
-        _session(f"http://127.0.0.1:{port}") as session,
+        open_session(f"http://127.0.0.1:{port}") as session,
     ):
-        await _until_answering(session, worker, "/ping")
+        await until_answering(session, worker, "/ping")
 
         def request(case: Case) -> tuple[str, dict[str, Any]]:
             return ("/generate", case.job) if case.kind == NATIVE else (case.route, case.body)
 
         roots = [psutil.Process(worker.pid)]
-        yield [System("http", roots, _asking(session, request), None, setup.logs / "http.lag")]
+        yield [System("http", roots, asking(session, request), None, setup.logs / "http.lag")]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _session(url: str) -> aiohttp.ClientSession:
+def open_session(url: str) -> aiohttp.ClientSession:
+    """With as many connections as there are streams, and no time limit."""
     timeout = aiohttp.ClientTimeout(total=None)
     return aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
-def _asking(
+def asking(
     session: aiohttp.ClientSession, request: Callable[[Case], tuple[str, dict[str, Any]]]
 ) -> Callable[[Case], Awaitable[list[Answer]]]:
     """Asks over HTTP; `request` gives the path and the body of a case."""
@@ -323,7 +325,7 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
             process.send_signal(number)
 
 
-async def _until_answering(
+async def until_answering(
     session: aiohttp.ClientSession, server: asyncio.subprocess.Process, path: str
 ) -> None:
     async with asyncio.timeout(_START_S):

@@ -119,6 +119,17 @@ def digest(build: str) -> str:
     return state.hexdigest()
 
 
+def make_environment(venv: Path, name: str, locks: list[Path], what: str) -> None:
+    """An environment beside .venv, made unless it is there and nothing has changed."""
+    state = digest(name)
+    if is_current(venv, state):
+        return
+    step(f"making {venv.name} with {what}")
+    make_venv(venv)
+    install(locks, venv)
+    (venv / STAMP).write_text(state)
+
+
 def make_venv(folder: Path) -> None:
     """A fresh virtual environment that holds the pinned uv, which installs the rest."""
     run(sys.executable, "-m", "venv", "--clear", str(folder))
@@ -187,6 +198,7 @@ def lock() -> None:
             "cpu": [*overrides, "--override", "overrides-cpu.txt", *find_links()],
             "cuda": overrides,
             "dev": [],
+            "gateway": [],
         }.items():
             step(f"locking {name}.txt")
             compile_lock(Path(folder), name, "--upgrade", *options)

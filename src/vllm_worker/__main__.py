@@ -40,6 +40,7 @@ def application() -> typer.Typer:
     doctor.add_to(app, _LOOK)
     bench.add_to(app, _LOOK)
     profiles.add_to(app, _LOOK)
+    app.command("gateway", rich_help_panel=_LOOK)(_gateway)
     _add_machine_commands(app)
     return app
 
@@ -60,6 +61,13 @@ def _add_machine_commands(app: typer.Typer) -> None:
             context_settings=anything,
             add_help_option=False,
         )(_machine_command)
+
+
+def _gateway(file: Path) -> None:
+    """Serve many endpoints behind one URL, as a YAML file says; docs/gateway.md describes it."""
+    from vllm_worker.gateway.__main__ import main
+
+    sys.exit(main(file))
 
 
 def _machine_command(context: typer.Context) -> None:

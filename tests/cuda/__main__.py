@@ -11,19 +11,9 @@ from builder.vllm_environment import ENVIRONMENTS
 
 VENV = ENVIRONMENTS / ".venv-cuda"
 
-
-def make_environment() -> None:
-    state = set_up.digest("cuda")
-    if set_up.is_current(VENV, state):
-        return
-    set_up.step(f"making {VENV.name} with the CUDA build of vLLM, some 9 GB")
-    set_up.make_venv(VENV)
-    set_up.install([set_up.lock_of("cuda", None), set_up.REQUIREMENTS / "dev.txt"], VENV)
-    (VENV / set_up.STAMP).write_text(state)
-
-
 if __name__ == "__main__":
-    make_environment()
+    locks = [set_up.lock_of("cuda", None), set_up.REQUIREMENTS / "dev.txt"]
+    set_up.make_environment(VENV, "cuda", locks, "the CUDA build of vLLM, some 9 GB")
     os.chdir(set_up.ROOT)
     python = str(VENV / "bin" / "python")
     environment = os.environ | {"PYTHONPATH": str(set_up.ROOT / "src")}

@@ -253,8 +253,8 @@ def test_every_command_is_tried_in_a_terminal() -> None:
     assert isinstance(known, TyperGroup)
     jobs = known.commands["job"]
     assert isinstance(jobs, TyperGroup)
-    # gpu-check takes minutes, and has a test of its own.
-    elsewhere = {"profile", "key", "config", "seams", "gpu-check"}
+    # gpu-check takes minutes, the gateway an environment of its own: they have tests of their own.
+    elsewhere = {"profile", "key", "config", "seams", "gpu-check", "gateway"}
     assert {words[0] for words in OF_AN_ENDPOINT} == known.commands.keys() - elsewhere
     assert {words[1] for words in OF_AN_ENDPOINT if words[0] == "job"} == jobs.commands.keys()
 

@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "observability",
     },
     "client": {"machine", "web"},
+    "gateway": {"errors", "web", "gateway.proxy"},
+    "gateway.proxy": {"errors", "web", "gateway"},
     "startup": {"errors", "configuration", "observability"},
     "routes": {*LIGHT, "configuration", "web"},
     # With engine.protocol, since what a patch is told of a request travels as its RequestContext,
@@ -73,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 THIRD_PARTIES = {
     "vllm": ("engine/", "engine/protocol.py", "engine/asgi_client.py"),
     "runpod": ("serverless/",),
+    "litellm": ("gateway/proxy/",),
 }
 """Package → the folder that may import it, and the files in there that may not."""
 
@@ -86,6 +89,8 @@ MAY_USE_ENVIRON = (
     "configuration/adapters.py",
     "configuration/derived.py",
     "engine/application.py",
+    "gateway/__main__.py",
+    "gateway/proxy/app.py",
     "engine/log_config.py",
     "engine/media_connector.py",
     "engine/patches/",

@@ -1,0 +1,103 @@
+"""LiteLLM's proxy behind the gateway's paths, in one process."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+import uvloop
+import yaml
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from vllm_worker.errors import StartFailure
+from vllm_worker.gateway.access import Access
+from vllm_worker.gateway.discovery import discover
+from vllm_worker.gateway.file import GatewayFile
+from vllm_worker.gateway.front import Front
+from vllm_worker.gateway.health import health
+from vllm_worker.gateway.litellm_config import litellm_config
+from vllm_worker.gateway.upstream import Upstream
+from vllm_worker.web.listener import CannotListenError, listen, url_of
+from vllm_worker.web.requests import json_response
+
+logger = logging.getLogger(__name__)
+
+_GRACEFUL_S = 30
+_LITELLM = {
+    "LITELLM_LOG": "ERROR",
+    "LITELLM_DONT_SHOW_FEEDBACK_BOX": "true",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it is downloaded at import
+    "DISABLE_ADMIN_UI": "True",
+    "NO_DOCS": "True",
+}
+
+
+def serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartFailure."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises it once more when it is done
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    asyncio.run(_serve(file, environ))
+
+
+async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
+    keys = {name: environ[one.key] for name, one in file.providers.items() if one.key}
+    try:
+        listener = listen(file.host, file.port)
+    except CannotListenError as error:
+        raise StartFailure(f"{file.host}:{file.port} cannot be listened on: {error}") from None
+    limits = httpx.Limits(max_connections=None)
+    with listener:
+        async with httpx.AsyncClient(limits=limits, timeout=None) as client:
+            models = await discover(file, keys, client)
+            for entity, targets in models.items():
+                logger.info("%s: %s", entity, ", ".join(target.provider for target in targets))
+            # LiteLLM asks RunPod's queues through this process: at a path that nobody else knows.
+            mounted = f"/{secrets.token_urlsafe(32)}"
+            here = url_of({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(file.host, file.host), listener)
+            config = litellm_config(file, models, here + mounted, keys)
+            app = _litellm(config, file, Access(file, models, environ))
+
+            async def answer_health(_: Request) -> Response:
+                found = await health(file.providers, keys, client)
+                return json_response({"providers": found})
+
+            routes = [
+                Route("/health", answer_health),
+                Mount(mounted, Upstream(file.providers, keys, client).app()),
+            ]
+            logger.info("serving on %s/v1", url_of(file.host, listener))
+            options = uvicorn.Config(
+                Front(app, file.providers, routes), log_level="critical", access_log=False,
+                server_header=False, timeout_graceful_shutdown=_GRACEFUL_S,
+            )  # fmt: skip
+            await uvicorn.Server(options).serve([listener])
+
+
+def _litellm(config: dict[str, Any], file: GatewayFile, access: Access) -> Any:
+    """LiteLLM's application, which reads its configuration from a file when it starts."""
+    logger.info("importing LiteLLM")
+    os.environ.update(_LITELLM)
+    # It does not start without one. Nobody has it: who may ask is the hooks' to say.
+    os.environ["LITELLM_MASTER_KEY"] = f"sk-{secrets.token_urlsafe(32)}"
+    path = Path(tempfile.mkdtemp(prefix="gateway-")) / "litellm.yaml"
+    path.touch(mode=0o600)  # it has keys in it
+    path.write_text(yaml.safe_dump(config))
+    os.environ["CONFIG_FILE_PATH"] = str(path)
+    from litellm.proxy.proxy_server import app
+
+    from vllm_worker.gateway.proxy.hooks import hooks
+
+    for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # tracebacks; the hooks tell the reason
+    hooks.know(file, access)
+    return app

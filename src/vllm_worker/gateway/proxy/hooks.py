@@ -1,0 +1,144 @@
+"""What LiteLLM asks of the gateway: whose key it is, what it may ask for, and what became of it.
+
+LiteLLM finds `who_asks` and `hooks` by their names, in its configuration; app.py gives them the
+file first.
+"""
+
+import logging
+from typing import Any
+
+from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy._types import ProxyException, UserAPIKeyAuth
+from starlette.requests import Request
+
+from vllm_worker.gateway.access import Access, Refused
+from vllm_worker.gateway.file import GatewayFile
+from vllm_worker.gateway.front import PROVIDER_HEADER
+from vllm_worker.gateway.litellm_config import PINNED
+
+logger = logging.getLogger(__name__)
+
+_TYPES = {401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
+
+
+def _as_litellm(refused: Refused) -> ProxyException:
+    type_ = _TYPES.get(refused.status, "BadRequestError")
+    return ProxyException(refused.message, type_, refused.param, refused.status)
+
+
+async def who_asks(request: Request, api_key: str) -> UserAPIKeyAuth:
+    """The key's name and limits. Raises ProxyException (401)."""
+    try:
+        name = hooks.access.name_of(api_key.removeprefix("Bearer "))
+    except Refused as refused:
+        raise _as_litellm(refused) from None
+    key = hooks.access.key(name)
+    return UserAPIKeyAuth(
+        api_key=name,
+        key_alias=name,
+        rpm_limit=key and key.requests_per_minute,
+        tpm_limit=key and key.tokens_per_minute,
+    )
+
+
+class Hooks(CustomLogger):  # type: ignore[misc]
+    """Called by LiteLLM around each request."""
+
+    file: GatewayFile
+    access: Access
+
+    def know(self, file: GatewayFile, access: Access) -> None:
+        """To be called before LiteLLM starts, which makes no instance of its own."""
+        self.file = file
+        self.access = access
+
+    async def async_pre_call_hook(
+        self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: str
+    ) -> dict[str, Any]:
+        """Raises ProxyException for a model that the key may not ask for."""
+        name, model = user_api_key_dict.key_alias or "", str(data.get("model", ""))
+        headers = data.get("proxy_server_request", {}).get("headers", {})
+        try:
+            if provider := headers.get(PROVIDER_HEADER):
+                data["model"] = f"{PINNED}{provider}/{model}"
+            else:
+                self.access.check(name, model)
+        except Refused as refused:
+            raise _as_litellm(refused) from None
+        self._set_cache(name, data)
+        return data
+
+    def _set_cache(self, name: str, data: dict[str, Any]) -> None:
+        asked = data.get("cache")
+        wanted = dict(asked) if isinstance(asked, dict) else {}
+        wanted.pop("namespace", None)
+        if wanted.get("ttl"):
+            wanted["use-cache"] = True
+        if not self.file.cache.shared:
+            wanted["namespace"] = name
+        data["cache"] = wanted
+
+    async def async_filter_listed_models(
+        self, user_api_key_dict: UserAPIKeyAuth, model_names: list[str]
+    ) -> list[str]:
+        name = user_api_key_dict.key_alias or ""
+        return [
+            model
+            for model in model_names
+            if not model.startswith(PINNED) and self.access.sees(name, model)
+        ]
+
+    async def async_post_call_response_headers_hook(
+        self,
+        data: dict[str, Any],
+        user_api_key_dict: UserAPIKeyAuth,
+        response: object,
+        request_headers: dict[str, str] | None = None,
+        litellm_call_info: dict[str, Any] | None = None,
+    ) -> dict[str, str]:
+        if response is None:
+            return {}
+        hidden = getattr(response, "_hidden_params", None) or {}
+        hit = bool(hidden.get("cache_hit"))
+        headers = {"x-cache": "hit" if hit else "miss"} if self.file.cache.kind != "off" else {}
+        provider = _provider(hidden.get("model_id") or (litellm_call_info or {}).get("model_id"))
+        return headers if hit or not provider else headers | {"x-provider": provider}
+
+    async def async_log_success_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        self._log(kwargs, "answered", (end_time - start_time).total_seconds())
+
+    async def async_log_failure_event(
+        self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        error = kwargs.get("exception")
+        outcome = f"failed with {getattr(error, 'status_code', None) or type(error).__name__}"
+        self._log(kwargs, outcome, (end_time - start_time).total_seconds())
+
+    def _log(self, kwargs: dict[str, Any], outcome: str, seconds: float) -> None:
+        """One line, without text."""
+        facts = kwargs.get("standard_logging_object") or {}
+        metadata = facts.get("metadata") or {}
+        provider = _provider(facts.get("model_id"))
+        price = self.file.providers[provider].price if provider in self.file.providers else 0
+        logger.info(
+            "%s: %s from %s, %s, %d + %d tokens, %.2f s, $%.6f%s",
+            metadata.get("user_api_key_alias"),
+            facts.get("model_group"),
+            provider or "no provider",
+            outcome,
+            facts.get("prompt_tokens", 0),
+            facts.get("completion_tokens", 0),
+            seconds,
+            0 if facts.get("cache_hit") else price * seconds,
+            ", cached" if facts.get("cache_hit") else "",
+        )
+
+
+def _provider(deployment: object) -> str:
+    """Of a deployment's id, as litellm_config.py makes them."""
+    return str(deployment or "").rpartition(" at ")[2]
+
+
+hooks = Hooks()
