@@ -205,6 +205,7 @@ def lock() -> None:
         step("locking image.txt")
         compile_lock(Path(folder), "image", "--upgrade", *overrides)
     leave_out_what_vllm_brings()
+    leave_out_what_builds_have()
 
 
 def compile_lock(venv: Path, name: str, *options: str) -> None:
@@ -224,6 +225,23 @@ def leave_out_what_vllm_brings() -> None:
     pinned = (REQUIREMENTS / "cuda.txt").read_text().splitlines()
     added = [line for line in pinned if line not in given]
     (REQUIREMENTS / "image.txt").write_text("\n".join(added) + "\n")
+
+
+def leave_out_what_builds_have() -> None:
+    """dev.txt is installed beside either build's lock, which have versions of their own."""
+    file = REQUIREMENTS / "dev.txt"
+    builds = [packages_of(REQUIREMENTS / f"{build}.txt") for build in ("cpu", "cuda")]
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if _name(line) not in set.intersection(*builds)))
+
+
+def packages_of(lock: Path) -> set[str]:
+    """The names of the packages that a lock file pins."""
+    return {_name(line) for line in lock.read_text().splitlines()}
+
+
+def _name(pin: str) -> str:
+    return pin.partition("==")[0].strip()
 
 
 def find_links() -> list[str]:

@@ -130,6 +130,13 @@ def test_who_may_ask_for_what(gateway: Gateway, bob: openai.OpenAI) -> None:
         bob.chat.completions.create(model="meta/llama", messages=QUESTION)
 
 
+def test_a_request_without_a_key_is_refused(gateway: Gateway) -> None:
+    body = {"model": "default/demo", "messages": QUESTION}
+    answer = httpx.post(f"{gateway.url}/v1/chat/completions", json=body, trust_env=False)
+    assert answer.status_code == 401
+    assert "missing or wrong" in answer.json()["error"]["message"]
+
+
 def test_a_key_has_so_many_requests_a_minute(gateway: Gateway) -> None:
     with gateway.client("slow's") as slow:
         for _ in range(3):

@@ -26,10 +26,10 @@ def _as_litellm(refused: Refused) -> ProxyException:
     return ProxyException(refused.message, type_, refused.param, refused.status)
 
 
-async def who_asks(request: Request, api_key: str) -> UserAPIKeyAuth:
+async def who_asks(request: Request, api_key: str | None) -> UserAPIKeyAuth:
     """The key's name and limits. Raises ProxyException (401)."""
     try:
-        name = hooks.access.name_of(api_key.removeprefix("Bearer "))
+        name = hooks.access.name_of((api_key or "").removeprefix("Bearer "))
     except Refused as refused:
         raise _as_litellm(refused) from None
     key = hooks.access.key(name)

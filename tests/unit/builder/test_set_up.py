@@ -1,0 +1,15 @@
+import pytest
+
+from builder import set_up
+
+
+def pins(name: str) -> set[str]:
+    return set((set_up.REQUIREMENTS / name).read_text().splitlines())
+
+
+@pytest.mark.parametrize("build", ["cpu", "cuda"])
+def test_what_tests_need_can_be_installed_beside_each_build(build: str) -> None:
+    lock = set_up.REQUIREMENTS / f"{build}.txt"
+    shared = set_up.packages_of(lock) & set_up.packages_of(set_up.REQUIREMENTS / "dev.txt")
+    differing = pins("dev.txt") - pins(f"{build}.txt")
+    assert not [pin for pin in differing if pin.partition("==")[0] in shared]
