@@ -24,6 +24,7 @@ from vllm_worker.configuration.catalogue import (
     catalogue,
     not_offered,
     picture,
+    vllm_version,
     words,
 )
 from vllm_worker.configuration.show import meaning
@@ -39,6 +40,7 @@ README_VARIABLES = [
     "DEFAULT_BATCH_SIZE", "DEFAULT_MIN_BATCH_SIZE", "DEFAULT_BATCH_SIZE_GROWTH_FACTOR",
     "STREAM_MAX_DELAY_MS", "BASE_PATH", "VLLM_EXTRA_ARGS", "HOST", "PORT",
 ]  # fmt: skip
+OPTIONS = "src/vllm_worker/configuration/options.json"
 LOCAL_ONLY = {"HOST", "PORT", "LOCAL_ENDPOINT_ID"}
 
 
@@ -67,7 +69,11 @@ def _is_current(path: Path, make: Callable[[], str], check: bool) -> bool:
 
 
 def vllm_options() -> str:
-    """The picture of vLLM's parser, which needs vLLM."""
+    """The picture of vLLM's parser. Of another vLLM than the CPU build's it would be another: then
+    the file stays as it is.
+    """
+    if vllm_version() != CPU_VLLM_VERSION:
+        return (ROOT / OPTIONS).read_text()
     logging.disable()
     from vllm_worker.engine.args import describe_options
 
@@ -341,7 +347,7 @@ def _json(value: Any) -> str:
 
 
 FILES: dict[str, Callable[[], str]] = {
-    "src/vllm_worker/configuration/options.json": vllm_options,
+    OPTIONS: vllm_options,
     "Dockerfile": dockerfile,
     "docker-bake.hcl": bake,
     "worker-config.json": worker_config,

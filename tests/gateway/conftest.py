@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import openai
 import pytest
 
-from tests.gateway.running import Gateway, running_gateway
-from tests.support.http_worker import KEY, running_http_worker
+from tests.gateway.running import KEYS, Gateway, running_gateway
+from tests.support.http_worker import running_http_worker
 from tests.support.running import running_worker_and_endpoint
 from tests.support.served_model import NAME, serving
 from tests.support.small_models import make_embedding_model, make_transcription_model
@@ -36,7 +36,6 @@ keys:
   slow: {{key: SLOW, requests_per_minute: 3}}
 cache: {{kind: memory}}
 """
-KEYS = {"ALICE": "alice's", "BOB": "bob's", "SLOW": "slow's", "HTTP_KEY": KEY}
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ import httpx
 import openai
 
 from builder import gateway, set_up
+from tests.support.http_worker import KEY
 from tests.support.worker_process import WorkerProcess
 
+KEYS = {"ALICE": "alice's", "BOB": "bob's", "SLOW": "slow's", "HTTP_KEY": KEY}
 _START_S = 180
 _STOP_S = 60
 

@@ -103,6 +103,7 @@ def test_a_provider_that_is_killed_and_comes_back(
         wait_for_status(victim, url, 200)
         with running_gateway(file, os.environ | {"HTTP_KEY": KEY}) as gateway:
             answers = asyncio.run(kill_while_it_answers(gateway.url, victim))
+            victim.exit_code()
             early, late = answers[:_STREAMS], answers[_STREAMS:]
             assert {answer.provider for answer in early} == {"stays", "dies"}
             for answer in early:

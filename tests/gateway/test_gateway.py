@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.gateway.running import Gateway, jobs
+from tests.gateway.running import KEYS, Gateway, jobs
 from tests.support.audio import sound
 from tests.support.served_model import NAME
 from tests.support.small_models import HIDDEN
@@ -167,6 +167,19 @@ def test_health_is_by_provider_and_needs_no_model(
     }  # fmt: skip
     assert providers["queue"]["workers"]
     assert [jobs(worker) for worker, _ in workers.values()] == before
+
+
+def test_metrics_are_for_keys_and_tell_no_secret(gateway: Gateway, alice: openai.OpenAI) -> None:
+    alice.chat.completions.create(model="team-a/queue", messages=QUESTION, max_tokens=1)
+    url = f"{gateway.url}/metrics"
+    assert httpx.get(url, trust_env=False).status_code == 401
+    headers = {"Authorization": "Bearer alice's"}
+    text = httpx.get(url, headers=headers, trust_env=False).text
+    assert re.search(r'litellm_input_tokens_metric_total{.*requested_model="team-a/queue"', text)
+    assert not [key for key in KEYS.values() if key in text]
+    queue = f"{gateway.url}/upstream/queue/v1/models"
+    assert queue.removesuffix("/models") in text
+    assert httpx.get(queue, headers=headers, trust_env=False).status_code == 401
 
 
 def test_a_request_has_one_line_without_text(gateway: Gateway, alice: openai.OpenAI) -> None:

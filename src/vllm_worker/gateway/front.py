@@ -17,16 +17,16 @@ ID_HEADER = "x-request-id"
 
 _NEMO = r"/apis/inference-gateway/v2/workspaces/[^/]+"
 _PATHS = (
-    re.compile(r"(?P<path>/v1/.+)"),
+    re.compile(r"(?P<path>/v1/.+|/metrics)"),
     re.compile(r"/provider/(?P<provider>[^/]+)(?P<path>/v1/.+)"),
     re.compile(rf"{_NEMO}/openai/-(?P<path>/v1/.+)"),
     re.compile(rf"{_NEMO}/provider/(?P<provider>[^/]+)/-(?P<path>/v1/.+)"),
 )
 _ROUTES = {
     "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
-    "/v1/audio/transcriptions", "/v1/models",
+    "/v1/audio/transcriptions", "/v1/models", "/metrics",
 }  # fmt: skip
-"""Of LiteLLM's hundreds, those that ask a model."""
+"""Of LiteLLM's hundreds, those that ask a model, and its metrics."""
 
 _PRIVATE = ("x-litellm-", "llm_provider-", "x-ratelimit-model")
 """Beginnings of LiteLLM's headers that tell how the gateway is built."""
@@ -83,6 +83,7 @@ class Front:
                 known = ", ".join(sorted(self._providers))
                 return not_found(f"There is no provider {provider!r}: there are {known}.")
             headers[PROVIDER_HEADER] = provider
+        path += "/" if path == "/metrics" else ""  # where LiteLLM would send a client that follows
         scope["path"], scope["raw_path"] = path, path.encode()
         return None
 

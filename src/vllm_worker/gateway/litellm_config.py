@@ -19,7 +19,7 @@ def litellm_config(
     file: GatewayFile, models: Mapping[str, list[Target]], upstream: str, keys: Mapping[str, str]
 ) -> dict[str, Any]:
     """`models` are those of the file and those that were discovered, `upstream` the URL of
-    upstream.py's application, `keys` those of the providers.
+    upstream.py's application, `keys` what each provider is asked with.
     """
     deployments = [
         _deployment(file, entity, target, upstream, keys)
@@ -40,7 +40,7 @@ def litellm_config(
             "max_fallbacks": max(map(len, models.values()), default=1),
         },
         "litellm_settings": {
-            "callbacks": [f"{HOOKS}.hooks"],
+            "callbacks": ["prometheus", f"{HOOKS}.hooks"],
             "drop_params": False,
             "turn_off_message_logging": True,
             "cache": file.cache.kind != "off",

@@ -5,6 +5,7 @@ as long as no worker is there. LiteLLM asks this application instead, at /PROVID
 """
 
 import asyncio
+import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ _STATUSES = range(400, 600)
 
 @dataclass(frozen=True)
 class Upstream:
-    """`providers` by their names, `keys` likewise: what they ask for."""
+    """`providers` by their names, `keys` likewise: what they ask for. Who asks here has to send
+    `password` as a key.
+    """
 
     providers: Mapping[str, Provider]
     keys: Mapping[str, str]
+    password: str
     client: httpx.AsyncClient
 
     def app(self) -> Starlette:
@@ -41,6 +45,9 @@ class Upstream:
 
     async def _forward(self, request: Request) -> Response:
         name, path = request.path_params["provider"], request.path_params["path"]
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, f"Bearer {self.password}".encode()):
+            return _error(401, "This path is the gateway's own.")
         provider = self.providers[name]
         try:
             content = await _as_json(request)

@@ -48,14 +48,17 @@ async def runpod(request: Request) -> Response:
     return JSONResponse(seen)
 
 
-async def ask(path: str, **given: Any) -> httpx.Response:
+async def ask(path: str, password: str = "password", **given: Any) -> httpx.Response:
     routes = [Route("/{path:path}", runpod, methods=["GET", "POST"])]
     there = httpx.ASGITransport(Starlette(routes=routes))
     provider = Provider(endpoint="abc", key="KEY", wait=0.3)
     async with httpx.AsyncClient(transport=there) as client:
-        app = Upstream({"cold": provider}, {"cold": "rpa_1"}, client).app()
+        app = Upstream({"cold": provider}, {"cold": "rpa_1"}, "password", client).app()
         here = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=here, base_url="http://here") as asking:
+        headers = {"Authorization": f"Bearer {password}"}
+        async with httpx.AsyncClient(
+            transport=here, base_url="http://here", headers=headers
+        ) as asking:
             return await asking.request("POST" if given else "GET", path, **given)
 
 
@@ -103,3 +106,8 @@ async def test_an_upload_goes_as_json() -> None:
     answer = await ask("/cold/v1/audio/transcriptions", data=form, files={"file": ("a.wav", b"x")})
     file = {"data": "eA==", "filename": "a.wav"}
     assert answer.json()["body"] == {"model": "whisper", "file": file}
+
+
+@pytest.mark.parametrize("password", ["", "passwort", "password2"])
+async def test_nobody_else_may_ask(password: str) -> None:
+    assert (await ask(CHAT, password, json={"model": "m"})).status_code == 401

@@ -32,6 +32,7 @@ from vllm_worker.web.requests import json_response
 logger = logging.getLogger(__name__)
 
 _GRACEFUL_S = 30
+_UPSTREAM = "/upstream"
 _LITELLM = {
     "LITELLM_LOG": "ERROR",
     "LITELLM_DONT_SHOW_FEEDBACK_BOX": "true",
@@ -50,7 +51,6 @@ def serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
 
 
 async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
-    keys = {name: environ[one.key] for name, one in file.providers.items() if one.key}
     try:
         listener = listen(file.host, file.port)
     except CannotListenError as error:
@@ -58,29 +58,36 @@ async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
     limits = httpx.Limits(max_connections=None)
     with listener:
         async with httpx.AsyncClient(limits=limits, timeout=None) as client:
-            models = await discover(file, keys, client)
-            for entity, targets in models.items():
-                logger.info("%s: %s", entity, ", ".join(target.provider for target in targets))
-            # LiteLLM asks RunPod's queues through this process: at a path that nobody else knows.
-            mounted = f"/{secrets.token_urlsafe(32)}"
-            here = url_of({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(file.host, file.host), listener)
-            config = litellm_config(file, models, here + mounted, keys)
-            app = _litellm(config, file, Access(file, models, environ))
-
-            async def answer_health(_: Request) -> Response:
-                found = await health(file.providers, keys, client)
-                return json_response({"providers": found})
-
-            routes = [
-                Route("/health", answer_health),
-                Mount(mounted, Upstream(file.providers, keys, client).app()),
-            ]
+            # An address that LiteLLM can ask, where this one is all of them.
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(file.host, file.host)
+            app = await _assemble(file, environ, client, url_of(host, listener))
             logger.info("serving on %s/v1", url_of(file.host, listener))
             options = uvicorn.Config(
-                Front(app, file.providers, routes), log_level="critical", access_log=False,
-                server_header=False, timeout_graceful_shutdown=_GRACEFUL_S,
+                app, log_level="critical", access_log=False, server_header=False,
+                timeout_graceful_shutdown=_GRACEFUL_S,
             )  # fmt: skip
             await uvicorn.Server(options).serve([listener])
+
+
+async def _assemble(
+    file: GatewayFile, environ: Mapping[str, str], client: httpx.AsyncClient, here: str
+) -> Front:
+    """The application, which is reached at the URL `here`."""
+    keys = {name: environ[one.key] for name, one in file.providers.items() if one.key}
+    models = await discover(file, keys, client)
+    for entity, targets in models.items():
+        logger.info("%s: %s", entity, ", ".join(target.provider for target in targets))
+    # LiteLLM asks RunPod's queues through this process, with a password.
+    upstream = Upstream(file.providers, keys, secrets.token_urlsafe(32), client)
+    passwords = {name: upstream.password for name, one in file.providers.items() if one.is_queue}
+    config = litellm_config(file, models, here + _UPSTREAM, keys | passwords)
+    litellm = _litellm(config, file, Access(file, models, environ))
+
+    async def answer_health(_: Request) -> Response:
+        return json_response({"providers": await health(file.providers, keys, client)})
+
+    routes = [Route("/health", answer_health), Mount(_UPSTREAM, upstream.app())]
+    return Front(litellm, file.providers, routes)
 
 
 def _litellm(config: dict[str, Any], file: GatewayFile, access: Access) -> Any:
