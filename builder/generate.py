@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cold_start_report, report
+from benchmarks import cold_start_report, gateway_report, report
 from builder import doc_parts, migration_table, schema_table, set_up, version_table
 from builder.doc_parts import cuda_version
 from vllm_worker.configuration.catalogue import (
@@ -291,6 +291,12 @@ def performance() -> str:
     return _between(text, report.summary(report.load()))
 
 
+def gateway() -> str:
+    """docs/gateway.md, likewise."""
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    return _between(text, gateway_report.summary(gateway_report.load()))
+
+
 def cold_start() -> str:
     """docs/cold-start.md, likewise."""
     text = (ROOT / "docs" / "cold-start.md").read_text()
@@ -357,6 +363,7 @@ FILES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": reference,
     "docs/performance.md": performance,
     "docs/cold-start.md": cold_start,
+    "docs/gateway.md": gateway,
     "docs/versions.md": versions,
     "docs/seams.md": seams,
     "docs/migration.md": migration,

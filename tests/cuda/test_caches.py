@@ -23,6 +23,7 @@ ELSEWHERE = {
     "OUTLINES_CACHE_DIR": "a backend of structured outputs that is not used by default",
     "NUMBA_CACHE_DIR": "no package caches its functions",
     "MYPY_CACHE_DIR": "a tool",
+    "USER_CACHE_DIR": "a constant of pip's",
 }
 
 
