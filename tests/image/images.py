@@ -55,7 +55,8 @@ class Store:
         container = self.buildah("from", name)
         mount = self.buildah("mount", container)
         config = json.loads(self.buildah("inspect", "--type=image", name))["OCIv1"]["config"]
-        inside = ["chroot", mount, "env", "-i", *config["Env"], *config["Cmd"]]
+        given = [*config.get("Env", []), *config.get("Cmd", [])]  # a base may have none
+        inside = ["chroot", mount, "env", "-i", *given]
         yield Path(mount), Command(inside, config.get("WorkingDir", "/"))
         self.buildah("rm", container)
 

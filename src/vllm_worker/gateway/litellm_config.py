@@ -8,26 +8,24 @@ from vllm_worker.gateway.file import Cache, GatewayFile, Target
 HOOKS = "vllm_worker.gateway.proxy.hooks"
 PINNED = "provider:"
 """Before the name of a provider, and a slash and a model's name there: a model of LiteLLM's."""
-_WITHOUT_KEY = "none"
-"""OpenAI's client wants one."""
 _COOL_DOWN_S = 5
 """After a failure a provider is left out for so long, and then asked again."""
 _FOR_EVER_S = 10 * 365 * 24 * 3600
 
 
 def litellm_config(
-    file: GatewayFile, models: Mapping[str, list[Target]], upstream: str, keys: Mapping[str, str]
+    file: GatewayFile, models: Mapping[str, list[Target]], upstream: str, password: str
 ) -> dict[str, Any]:
     """`models` are those of the file and those that were discovered, `upstream` the URL of
-    upstream.py's application, `keys` what each provider is asked with.
+    upstream.py's application, `password` what it asks for.
     """
     deployments = [
-        _deployment(file, entity, target, upstream, keys)
+        _deployment(entity, target, upstream, password)
         for entity, targets in models.items()
         for target in targets
     ]
     pinned = [
-        _deployment(file, f"{PINNED}{name}/*", Target(provider=name, model="*"), upstream, keys)
+        _deployment(f"{PINNED}{name}/*", Target(provider=name, model="*"), upstream, password)
         for name in file.providers
     ]
     return {
@@ -54,22 +52,16 @@ def litellm_config(
     }
 
 
-def _deployment(
-    file: GatewayFile, entity: str, target: Target, upstream: str, keys: Mapping[str, str]
-) -> dict[str, Any]:
-    provider = file.providers[target.provider]
-    base = f"{upstream}/{target.provider}/v1" if provider.is_queue else provider.base_url
+def _deployment(entity: str, target: Target, upstream: str, password: str) -> dict[str, Any]:
     return {
         "model_name": entity,
         "litellm_params": {
             "model": f"openai/{target.model}",
-            "api_base": base,
-            "api_key": keys.get(target.provider) or _WITHOUT_KEY,
+            "api_base": f"{upstream}/{target.provider}/v1",
+            "api_key": password,
             "weight": target.weight,
             "order": target.order,
             "max_retries": 0,
-            # A queue's wait is upstream.py's: LiteLLM's limits come after it.
-            **({} if provider.is_queue else {"timeout": provider.wait}),
         },
         "model_info": {"id": f"{entity} at {target.provider}", "provider": target.provider},
     }

@@ -1,14 +1,14 @@
-"""RunPod's queue as a server that speaks OpenAI's API: true statuses, uploads, and a limited wait.
+"""Providers as LiteLLM asks them, at /PROVIDER/v1/…: with true statuses and a limited wait.
 
-RunPod answers an endpoint's failed jobs with status 200, takes JSON alone, and holds a request for
-as long as no worker is there. LiteLLM asks this application instead, at /PROVIDER/v1/….
+RunPod's queue answers failed jobs with status 200, takes JSON alone, and holds a request for as
+long as no worker is there. The events of many streams at once are merged into fewer.
 """
 
 import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -19,8 +19,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from vllm_worker.gateway.file import Provider
+from vllm_worker.gateway.merging import Pace
 from vllm_worker.web.requests import RequestError, json_response, parse_form
 
+_JSON = "application/json"
 _EVENT_END = b"\n\n"
 _LONGEST_EVENT = 1_000_000
 _STATUSES = range(400, 600)
@@ -36,6 +38,7 @@ class Upstream:
     keys: Mapping[str, str]
     password: str
     client: httpx.AsyncClient
+    pace: Pace = field(default_factory=Pace)
 
     def app(self) -> Starlette:
         """The application; `client` is the caller's to close."""
@@ -50,10 +53,10 @@ class Upstream:
             return _error(401, "This path is the gateway's own.")
         provider = self.providers[name]
         try:
-            content = await _as_json(request)
+            content, kind = await _body(request, provider.is_queue)
         except RequestError as error:
             return _error(error.status, error.message)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": kind}
         if key := self.keys.get(name):
             headers["Authorization"] = f"Bearer {key}"
         url = f"{provider.base_url}/{path}"
@@ -67,44 +70,50 @@ class Upstream:
             return _error(504, f"{name} did not begin to answer within {provider.wait:g} s")
         except httpx.HTTPError as error:
             return _error(503, f"{name} cannot be reached: {type(error).__name__}")
-        return await _as_meant(answer, begun, parts)
+        return await self._as_meant(answer, begun, parts)
+
+    async def _as_meant(
+        self, answer: httpx.Response, begun: bytes, parts: AsyncIterator[bytes]
+    ) -> Response:
+        """The answer, with the status of the error that it holds."""
+        event, _, _ = begun.partition(_EVENT_END)
+        failure = _failure(event.removeprefix(b"data: "))
+        if answer.status_code == 200 and failure:
+            await answer.aclose()
+            return json_response({"error": failure}, _status(failure))
+        headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+
+        async def whole() -> AsyncIterator[bytes]:
+            yield begun
+            async for part in parts:
+                yield part
+
+        sent = self.pace.merged(whole()) if _is_stream(answer) else whole()
+        closing = BackgroundTask(answer.aclose)
+        return StreamingResponse(sent, answer.status_code, headers, background=closing)
 
 
-async def _as_json(request: Request) -> bytes:
-    """The body, where a form becomes JSON as the worker takes it. Raises RequestError."""
+async def _body(request: Request, as_json: bool) -> tuple[bytes, str]:
+    """The body and its type; a form becomes JSON as the worker takes it. Raises RequestError."""
     content = await request.body()
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        return json.dumps(await parse_form(request.headers, content)).encode()
-    return content
+    kind = request.headers.get("content-type", _JSON)
+    if as_json and kind.startswith("multipart/form-data"):
+        return json.dumps(await parse_form(request.headers, content)).encode(), _JSON
+    return content, kind
+
+
+def _is_stream(answer: httpx.Response) -> bool:
+    return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
 
 
 async def _beginning(answer: httpx.Response, parts: AsyncIterator[bytes]) -> bytes:
     """The first event of a stream, or a whole answer."""
     begun = b""
-    streamed = answer.headers.get("content-type", "").startswith("text/event-stream")
     async for part in parts:
         begun += part
-        if streamed and (_EVENT_END in begun or len(begun) > _LONGEST_EVENT):
+        if _is_stream(answer) and (_EVENT_END in begun or len(begun) > _LONGEST_EVENT):
             break
     return begun
-
-
-async def _as_meant(answer: httpx.Response, begun: bytes, parts: AsyncIterator[bytes]) -> Response:
-    """The answer, with the status of the error that it holds."""
-    event, _, _ = begun.partition(_EVENT_END)
-    failure = _failure(event.removeprefix(b"data: "))
-    if answer.status_code == 200 and failure:
-        await answer.aclose()
-        return json_response({"error": failure}, _status(failure))
-    headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
-
-    async def rest() -> AsyncIterator[bytes]:
-        yield begun
-        async for part in parts:
-            yield part
-
-    closing = BackgroundTask(answer.aclose)
-    return StreamingResponse(rest(), answer.status_code, headers, background=closing)
 
 
 _KEPT = ("content-type", "retry-after", "x-job-id")

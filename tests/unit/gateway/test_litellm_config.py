@@ -6,7 +6,7 @@ import pytest
 from vllm_worker.gateway.file import Cache, GatewayFile
 from vllm_worker.gateway.litellm_config import PINNED, litellm_config
 
-UPSTREAM = "http://127.0.0.1:1/secret"
+UPSTREAM = "http://127.0.0.1:1/upstream"
 FILE = GatewayFile.model_validate(
     {
         "providers": {
@@ -25,7 +25,7 @@ FILE = GatewayFile.model_validate(
 
 def config(**more: Any) -> dict[str, Any]:
     file = FILE.model_copy(update=more)
-    return litellm_config(file, file.models, UPSTREAM, {"cold": "rpa_1"})
+    return litellm_config(file, file.models, UPSTREAM, "password")
 
 
 def test_a_target_is_a_deployment_of_its_entity() -> None:
@@ -34,13 +34,12 @@ def test_a_target_is_a_deployment_of_its_entity() -> None:
     assert cold["litellm_params"] == {
         "model": "openai/meta/Llama",
         "api_base": f"{UPSTREAM}/cold/v1",
-        "api_key": "rpa_1",
+        "api_key": "password",
         "weight": 3,
         "order": 1,
         "max_retries": 0,
     }
-    assert pod["litellm_params"]["api_base"] == "http://pod:8000/v1"
-    assert pod["litellm_params"]["timeout"] == 5
+    assert pod["litellm_params"]["api_base"] == f"{UPSTREAM}/pod/v1"
     assert pod["model_info"] == {"id": "default/llama at pod", "provider": "pod"}
 
 

@@ -32,6 +32,8 @@ from vllm_worker.web.requests import json_response
 logger = logging.getLogger(__name__)
 
 _GRACEFUL_S = 30
+_KEEP_ALIVE_S = 75
+"""Longer than clients keep idle connections, LiteLLM among them: they would meet a closed one."""
 _UPSTREAM = "/upstream"
 _LITELLM = {
     "LITELLM_LOG": "ERROR",
@@ -64,7 +66,7 @@ async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
             logger.info("serving on %s/v1", url_of(file.host, listener))
             options = uvicorn.Config(
                 app, log_level="critical", access_log=False, server_header=False,
-                timeout_graceful_shutdown=_GRACEFUL_S,
+                timeout_graceful_shutdown=_GRACEFUL_S, timeout_keep_alive=_KEEP_ALIVE_S,
             )  # fmt: skip
             await uvicorn.Server(options).serve([listener])
 
@@ -77,10 +79,9 @@ async def _assemble(
     models = await discover(file, keys, client)
     for entity, targets in models.items():
         logger.info("%s: %s", entity, ", ".join(target.provider for target in targets))
-    # LiteLLM asks RunPod's queues through this process, with a password.
+    # LiteLLM asks providers through this process, with a password.
     upstream = Upstream(file.providers, keys, secrets.token_urlsafe(32), client)
-    passwords = {name: upstream.password for name, one in file.providers.items() if one.is_queue}
-    config = litellm_config(file, models, here + _UPSTREAM, keys | passwords)
+    config = litellm_config(file, models, here + _UPSTREAM, upstream.password)
     litellm = _litellm(config, file, Access(file, models, environ))
 
     async def answer_health(_: Request) -> Response:
