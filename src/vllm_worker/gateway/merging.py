@@ -17,8 +17,8 @@ _PER_STREAM_S = 0.004
 """With 64 streams there are four events a second of each, and 250 of all of them."""
 
 
-class Pace:
-    """How many streams are under way."""
+class Merger:
+    """Merges the events of all streams that are under way."""
 
     def __init__(self) -> None:
         self._streams = 0

@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from vllm_worker.gateway.file import Provider
-from vllm_worker.gateway.merging import Pace
+from vllm_worker.gateway.merging import Merger
 from vllm_worker.web.requests import RequestError, json_response, parse_form
 
 _JSON = "application/json"
@@ -38,7 +38,7 @@ class Upstream:
     keys: Mapping[str, str]
     password: str
     client: httpx.AsyncClient
-    pace: Pace = field(default_factory=Pace)
+    merger: Merger = field(default_factory=Merger)
 
     def app(self) -> Starlette:
         """The application; `client` is the caller's to close."""
@@ -88,7 +88,7 @@ class Upstream:
             async for part in parts:
                 yield part
 
-        sent = self.pace.merged(whole()) if _is_stream(answer) else whole()
+        sent = self.merger.merged(whole()) if _is_stream(answer) else whole()
         closing = BackgroundTask(answer.aclose)
         return StreamingResponse(sent, answer.status_code, headers, background=closing)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vllm_worker.gateway.merging import Pace
+from vllm_worker.gateway.merging import Merger
 
 DONE = b"data: [DONE]\n\n"
 
@@ -29,18 +29,18 @@ async def given(parts: list[bytes], between_s: float = 0.001) -> AsyncIterator[b
 
 async def merged(parts: list[bytes], beside: int = 0) -> list[bytes]:
     """What a stream becomes while so many others are under way."""
-    pace = Pace()
-    others = [asyncio.create_task(drain(pace)) for _ in range(beside)]
+    merger = Merger()
+    others = [asyncio.create_task(drain(merger)) for _ in range(beside)]
     await asyncio.sleep(0)
     try:
-        return [part async for part in pace.merged(given(parts))]
+        return [part async for part in merger.merged(given(parts))]
     finally:
         for other in others:
             other.cancel()
 
 
-async def drain(pace: Pace) -> None:
-    async for _ in pace.merged(given([b": x\n\n", DONE], 60)):
+async def drain(merger: Merger) -> None:
+    async for _ in merger.merged(given([b": x\n\n", DONE], 60)):
         pass
 
 
@@ -98,9 +98,9 @@ async def test_a_stream_that_breaks_says_so() -> None:
         yield WORDS[0]
         raise OSError("gone")
 
-    pace, seen = Pace(), []
+    merger, seen = Merger(), []
     with pytest.raises(OSError, match="gone"):
-        async for part in pace.merged(breaking()):
+        async for part in merger.merged(breaking()):
             seen.append(part)
     assert seen == [WORDS[0]]
-    assert pace.interval_s == 0
+    assert merger.interval_s == 0
