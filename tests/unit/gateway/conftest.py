@@ -2,7 +2,12 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
 
 from vllm_worker.gateway.file import GatewayFile, load
 
@@ -22,3 +27,21 @@ def keyed_file(tmp_path: Path) -> GatewayFile:
     path = tmp_path / "gateway.yaml"
     path.write_text(FILE)
     return load(path, {"ALICE_KEY": "alice's"})
+
+
+async def _answer(request: Request) -> Response:
+    if request.headers.get("authorization") != "Bearer secret":
+        return JSONResponse({"error": {"message": "no key"}}, 401)
+    if request.url.path == "/v1/models":
+        names = ["meta/Llama-3.1", "listed", "listed too"]
+        return JSONResponse({"data": [{"id": name} for name in names]})
+    if request.url.hostname == "plain":
+        return PlainTextResponse("fine")
+    return JSONResponse({"ok": 1, "jobs": 2})
+
+
+@pytest.fixture
+def providers_client() -> httpx.AsyncClient:
+    """Asks an application that stands for all providers; its key is `secret`."""
+    app = Starlette(routes=[Route("/{path:path}", _answer)])
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app))
