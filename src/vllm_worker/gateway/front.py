@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vllm_worker.errors import NoSuchRoute
 from vllm_worker.web.requests import json_response
 
 PROVIDER_HEADER = "x-gateway-provider"
@@ -89,5 +90,4 @@ class Front:
 
 
 def not_found(message: str) -> Response:
-    error = {"message": message, "type": "NotFoundError", "param": None, "code": 404}
-    return json_response({"error": error}, 404)
+    return json_response({"error": NoSuchRoute(message).as_object()}, 404)

@@ -77,8 +77,7 @@ class Upstream:
     ) -> Response:
         """The answer, with the status of the error that it holds."""
         event, _, _ = begun.partition(_EVENT_END)
-        failure = _failure(event.removeprefix(b"data: "))
-        if answer.status_code == 200 and failure:
+        if answer.status_code == 200 and (failure := _failure(event.removeprefix(b"data: "))):
             await answer.aclose()
             return json_response({"error": failure}, _status(failure))
         headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}

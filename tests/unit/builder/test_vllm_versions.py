@@ -95,7 +95,9 @@ def test_what_only_cuda_needs_is_left_out_of_an_overlay() -> None:
 
 
 def test_packages_of_tests_give_way_to_the_lock() -> None:
-    left = vllm_environment._without("a==1\npytest-asyncio==2\nb_c==3 ; x\n", "A==2\nb-c==4\n")
+    left = set_up.without(
+        "a==1\npytest-asyncio==2\nb_c==3 ; x\n", set_up.packages_of("A==2\nb-c==4\n")
+    )
     assert left == "pytest-asyncio==2\n"
 
 
@@ -117,7 +119,7 @@ def test_its_lock_keeps_what_the_pinned_one_has(version: str) -> None:
     pinned, lock = (
         vllm_environment.lock_of(each).read_text().splitlines() for each in (CPU, version)
     )
-    moved = {vllm_environment._name(line) for line in set(pinned) - set(lock)}
+    moved = {set_up.package_name(line) for line in set(pinned) - set(lock)}
     assert len(moved) <= 8
     assert not moved & {"torch", "fastapi", "runpod", "pydantic"}
     (here,), (there,) = ([re.findall(r"\d+", line) for line in lines if "transformers=" in line]

@@ -98,7 +98,7 @@ def _litellm(config: dict[str, Any], file: GatewayFile, access: Access) -> Any:
     # It does not start without one. Nobody has it: who may ask is the hooks' to say.
     os.environ["LITELLM_MASTER_KEY"] = f"sk-{secrets.token_urlsafe(32)}"
     path = Path(tempfile.mkdtemp(prefix="gateway-")) / "litellm.yaml"
-    path.touch(mode=0o600)  # it has keys in it
+    path.touch(mode=0o600)  # it has the password in it
     path.write_text(yaml.safe_dump(config))
     os.environ["CONFIG_FILE_PATH"] = str(path)
     from litellm.proxy.proxy_server import app
