@@ -110,6 +110,19 @@ def test_a_provider_is_asked_by_its_own_name_of_a_model(provider: str, gateway: 
             client.chat.completions.create(model="other", messages=QUESTION)
 
 
+def test_at_a_provider_a_key_has_what_its_entities_lead_to(gateway: Gateway) -> None:
+    with gateway.client("bob's", "/provider/queue/v1") as client:
+        assert [model.id for model in client.models.list()] == ["demo"]
+        client.chat.completions.create(model="demo", messages=QUESTION, max_tokens=1)
+        with pytest.raises(openai.PermissionDeniedError, match="queue"):
+            client.chat.completions.create(model="an-adapter", messages=QUESTION)
+    with (
+        gateway.client("bob's", "/provider/ears/v1") as client,
+        pytest.raises(openai.PermissionDeniedError, match="ears"),
+    ):
+        client.chat.completions.create(model=NAME, messages=QUESTION)
+
+
 @pytest.mark.parametrize("model", ["team-a/queue", "team-a/http"])
 def test_a_workers_error_keeps_its_status(model: str, alice: openai.OpenAI) -> None:
     for stream in (False, True):

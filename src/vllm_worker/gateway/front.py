@@ -36,13 +36,19 @@ _PRIVATE = ("x-litellm-", "llm_provider-", "x-ratelimit-model")
 class Front:
     """An ASGI application: LiteLLM's `app` behind the gateway's paths.
 
-    `routes` are what the gateway answers by itself.
+    `routes` are what the gateway answers by itself, and `listing` lists a provider's models, which
+    LiteLLM does not know of.
     """
 
     def __init__(
-        self, app: ASGIApp, providers: Collection[str], routes: Sequence[BaseRoute]
+        self,
+        app: ASGIApp,
+        providers: Collection[str],
+        routes: Sequence[BaseRoute],
+        listing: ASGIApp,
     ) -> None:
         self._app = app
+        self._listing = listing
         self._providers = providers
         self._router = Router(routes, redirect_slashes=False, default=self._mapped)
 
@@ -66,7 +72,10 @@ class Front:
 
     async def _mapped(self, scope: Scope, receive: Receive, send: Send) -> None:
         """LiteLLM's answer, at its own path."""
-        await (self._lost(scope) or self._app)(scope, receive, send)
+        app = self._lost(scope) or self._app
+        if scope["path"] == "/v1/models" and PROVIDER_HEADER in MutableHeaders(scope=scope):
+            app = self._listing
+        await app(scope, receive, send)
 
     def _lost(self, scope: Scope) -> Response | None:
         """Why a path leads nowhere; else LiteLLM's own path comes into the scope."""

@@ -12,9 +12,9 @@ from starlette.routing import Route
 from vllm_worker.gateway.file import GatewayFile, load
 
 FILE = """
-providers: {pod: {url: "http://127.0.0.1:1/v1"}}
+providers: {pod: {url: "http://127.0.0.1:1/v1"}, other: {url: "http://127.0.0.1:2/v1"}}
 models:
-  default/llama: [{provider: pod, model: m}]
+  default/llama: [{provider: pod, model: big}, {provider: other, model: big}]
   team-a/llama: [{provider: pod, model: m}]
 keys:
   alice: {key: ALICE_KEY, workspaces: [team-a]}

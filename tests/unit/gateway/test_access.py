@@ -53,3 +53,23 @@ def test_what_a_key_may_not_ask_for(
 def test_what_it_may(access: Access) -> None:
     access.check("alice", "team-a/llama")
     access.check("bob", "default/llama")
+
+
+@pytest.mark.parametrize(("provider", "model"), [("pod", "big"), ("other", "m"), ("other", "big")])
+def test_at_a_provider_a_key_of_some_workspaces_may_use_what_their_entities_lead_to(
+    provider: str, model: str, access: Access
+) -> None:
+    access.check_at("pod", "alice", "m")
+    with pytest.raises(Refused, match=provider) as refused:
+        access.check_at(provider, "alice", model)
+    assert refused.value.status == 403
+
+
+def test_at_a_provider_a_key_of_all_workspaces_may_use_anything(access: Access) -> None:
+    access.check_at("other", "bob", "an adapter")
+
+
+def test_models_at_a_provider_are_those_of_the_keys_entities(access: Access) -> None:
+    assert access.models_at("pod", "alice") == ["m"]
+    assert access.models_at("pod", "bob") == ["big", "m"]
+    assert access.models_at("other", "alice") == []

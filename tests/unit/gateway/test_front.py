@@ -20,8 +20,13 @@ async def health(_: Request) -> Response:
     return PlainTextResponse("healthy")
 
 
+async def listing(scope: Scope, receive: Receive, send: Send) -> None:
+    listed = f"models of {Request(scope).headers[PROVIDER_HEADER]}"
+    await PlainTextResponse(listed)(scope, receive, send)
+
+
 async def get(path: str, **headers: str) -> httpx.Response:
-    front = Front(behind, ["pod"], [Route("/health", health)])
+    front = Front(behind, ["pod"], [Route("/health", health)], listing)
     transport = httpx.ASGITransport(front)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         return await client.get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})
@@ -35,7 +40,8 @@ async def get(path: str, **headers: str) -> httpx.Response:
         ("/provider/pod/v1/chat/completions", "/v1/chat/completions pod"),
         ("/apis/inference-gateway/v2/workspaces/default/openai/-/v1/models", "/v1/models None"),
         ("/apis/inference-gateway/v2/workspaces/default/provider/pod/-/v1/models",
-         "/v1/models pod"),
+         "models of pod"),
+        ("/provider/pod/v1/models", "models of pod"),
         ("/health", "healthy"),
     ],
 )  # fmt: skip

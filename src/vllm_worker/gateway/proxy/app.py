@@ -7,6 +7,7 @@ import secrets
 import signal
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import uvloop
 import yaml
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, request_response
 
 from vllm_worker.errors import StartFailure
 from vllm_worker.gateway.access import Access
@@ -24,6 +25,7 @@ from vllm_worker.gateway.discovery import discover
 from vllm_worker.gateway.file import GatewayFile
 from vllm_worker.gateway.front import Front
 from vllm_worker.gateway.health import health
+from vllm_worker.gateway.listing import list_models
 from vllm_worker.gateway.litellm_config import litellm_config
 from vllm_worker.gateway.upstream import Upstream
 from vllm_worker.web.listener import CannotListenError, listen, url_of
@@ -82,13 +84,14 @@ async def _assemble(
     # LiteLLM asks providers through this process, with a password.
     upstream = Upstream(file.providers, keys, secrets.token_urlsafe(32), client)
     config = litellm_config(file, models, here + _UPSTREAM, upstream.password)
-    litellm = _litellm(config, file, Access(file, models, environ))
+    access = Access(file, models, environ)
+    litellm = _litellm(config, file, access)
 
     async def answer_health(_: Request) -> Response:
         return json_response({"providers": await health(file.providers, keys, client)})
 
     routes = [Route("/health", answer_health), Mount(_UPSTREAM, upstream.app())]
-    return Front(litellm, file.providers, routes)
+    return Front(litellm, file.providers, routes, request_response(partial(list_models, access)))
 
 
 def _litellm(config: dict[str, Any], file: GatewayFile, access: Access) -> Any:

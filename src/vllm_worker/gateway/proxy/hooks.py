@@ -18,12 +18,9 @@ from vllm_worker.gateway.litellm_config import PINNED
 
 logger = logging.getLogger(__name__)
 
-_TYPES = {401: "AuthenticationError", 403: "PermissionDeniedError", 404: "NotFoundError"}
-
 
 def _as_litellm(refused: Refused) -> ProxyException:
-    type_ = _TYPES.get(refused.status, "BadRequestError")
-    return ProxyException(refused.message, type_, refused.param, refused.status)
+    return ProxyException(refused.message, refused.type, refused.param, refused.status)
 
 
 async def who_asks(request: Request, api_key: str | None) -> UserAPIKeyAuth:
@@ -60,6 +57,7 @@ class Hooks(CustomLogger):  # type: ignore[misc]
         headers = data.get("proxy_server_request", {}).get("headers", {})
         try:
             if provider := headers.get(PROVIDER_HEADER):
+                self.access.check_at(provider, name, model)
                 data["model"] = f"{PINNED}{provider}/{model}"
             else:
                 self.access.check(name, model)
