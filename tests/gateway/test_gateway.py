@@ -44,8 +44,47 @@ def test_a_stream_comes_in_parts(model: str, alice: openai.OpenAI) -> None:
     whole = alice.chat.completions.create(model=model, messages=QUESTION, **GREEDY)
     stream = alice.chat.completions.create(model=model, messages=QUESTION, stream=True, **GREEDY)
     parts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
-    assert len(parts) > 5
+    assert len(parts) > 3
     assert "".join(parts) == whole.choices[0].message.content
+
+
+def test_a_stream_says_who_sends_it_under_the_name_that_was_asked_for(
+    alice: openai.OpenAI,
+) -> None:
+    options: Any = {"stream": True, "stream_options": {"include_usage": True}}
+    answered = alice.chat.completions.with_raw_response.create(
+        model="default/first", messages=QUESTION, **GREEDY, **options
+    )
+    assert answered.headers["x-provider"] == "http"
+    assert answered.headers["x-cache"] == "miss"
+    *chunks, last = answered.parse()
+    assert {chunk.model for chunk in chunks} == {"default/first"}
+    assert last.usage
+    assert last.usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("provider", ["queue", "http"])
+def test_the_job_of_a_client_that_leaves_ends_at_the_worker(
+    provider: str, alice: openai.OpenAI, workers: dict[str, tuple[WorkerProcess, str]]
+) -> None:
+    worker, _ = workers[provider]
+
+    def cancelled() -> int:
+        return len(re.findall(r", cancelled$", worker.log, re.M))
+
+    before = cancelled()
+    endless: Any = {"max_tokens": 1900, "extra_body": {"ignore_eos": True}}
+    stream = alice.chat.completions.create(
+        model=f"team-a/{provider}", messages=QUESTION, stream=True, **endless
+    )
+    next(stream)
+    stream.close()
+    eventually(lambda: cancelled() == before + 1)
+    with pytest.raises(openai.APITimeoutError):
+        alice.with_options(timeout=0.5).chat.completions.create(
+            model=f"team-a/{provider}", messages=QUESTION, **endless
+        )
+    eventually(lambda: cancelled() == before + 2)
 
 
 @pytest.mark.parametrize("model", ["team-a/queue", "team-a/http"])

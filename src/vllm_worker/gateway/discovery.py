@@ -1,26 +1,29 @@
 """Models that a provider lists, as entities of a workspace."""
 
 import asyncio
+import json
+import logging
 from collections.abc import Mapping
 
-import httpx
+import aiohttp
 
-from vllm_worker.errors import StartFailure
 from vllm_worker.gateway.file import GatewayFile, Provider, Target
 from vllm_worker.gateway.names import would_do
 
+logger = logging.getLogger(__name__)
+
 
 async def discover(
-    file: GatewayFile, keys: Mapping[str, str], client: httpx.AsyncClient
+    file: GatewayFile, headers: Mapping[str, Mapping[str, str]], session: aiohttp.ClientSession
 ) -> dict[str, list[Target]]:
     """The file's models, and for each provider with `discover` those of its /v1/models.
 
-    Where the file has an entity, its own targets count. Raises StartFailure for a provider that
-    does not answer.
+    Where the file has an entity, its own targets count. A provider that does not answer is named in
+    the log and has no more than the file's: the others are of use without it.
     """
     asked = {name: one for name, one in file.providers.items() if one.discover}
     lists = await asyncio.gather(
-        *(_listed(name, one, keys.get(name, ""), client) for name, one in asked.items())
+        *(_listed(name, one, headers[name], session) for name, one in asked.items())
     )
     models: dict[str, list[Target]] = {name: list(targets) for name, targets in file.models.items()}
     for (name, provider), listed in zip(asked.items(), lists, strict=True):
@@ -31,12 +34,17 @@ async def discover(
     return models
 
 
-async def _listed(name: str, provider: Provider, key: str, client: httpx.AsyncClient) -> list[str]:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    url = f"{provider.base_url}/models"
+async def _listed(
+    name: str, provider: Provider, headers: Mapping[str, str], session: aiohttp.ClientSession
+) -> list[str]:
+    logger.info("asking %s for its models, for %g s at most", name, provider.wait)
+    url, timeout = f"{provider.base_url}/models", aiohttp.ClientTimeout(total=provider.wait)
     try:
-        answer = await client.get(url, headers=headers, timeout=provider.wait)
-        answer.raise_for_status()
-        return [str(model["id"]) for model in answer.json()["data"]]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-        raise StartFailure(f"{name} does not list its models: {type(error).__name__}") from None
+        async with session.get(
+            url, headers=headers, timeout=timeout, raise_for_status=True
+        ) as answer:
+            return [str(model["id"]) for model in json.loads(await answer.read())["data"]]
+    except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+        reason = type(error).__name__
+        logger.warning("%s does not list its models (%s): start again when it does", name, reason)
+        return []

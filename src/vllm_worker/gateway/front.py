@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_worker.errors import NoSuchRoute
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
 from vllm_worker.web.requests import json_response
 
 PROVIDER_HEADER = "x-gateway-provider"
@@ -37,7 +38,7 @@ class Front:
     """An ASGI application: LiteLLM's `app` behind the gateway's paths.
 
     `routes` are what the gateway answers by itself, and `listing` lists a provider's models, which
-    LiteLLM does not know of.
+    LiteLLM does not know of. Streams go by `passages` past LiteLLM.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Front:
         providers: Collection[str],
         routes: Sequence[BaseRoute],
         listing: ASGIApp,
+        passages: Passages,
     ) -> None:
         self._app = app
         self._listing = listing
+        self._passages = passages
         self._providers = providers
         self._router = Router(routes, redirect_slashes=False, default=self._mapped)
 
@@ -73,9 +76,11 @@ class Front:
     async def _mapped(self, scope: Scope, receive: Receive, send: Send) -> None:
         """LiteLLM's answer, at its own path."""
         app = self._lost(scope) or self._app
-        if scope["path"] == "/v1/models" and PROVIDER_HEADER in MutableHeaders(scope=scope):
+        headers = MutableHeaders(scope=scope)
+        if scope["path"] == "/v1/models" and PROVIDER_HEADER in headers:
             app = self._listing
-        await app(scope, receive, send)
+        async with self._passages.made(receive, send) as (headers[TOKEN_HEADER], passage):
+            await app(scope, passage.hear, passage.answer)
 
     def _lost(self, scope: Scope) -> Response | None:
         """Why a path leads nowhere; else LiteLLM's own path comes into the scope."""

@@ -1,37 +1,40 @@
 """How providers are, without waking one that sleeps."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 
 from vllm_worker.gateway.file import Provider
 
-_WAIT_S = 5
+_WAIT = aiohttp.ClientTimeout(total=5)
 
 
 async def health(
-    providers: Mapping[str, Provider], keys: Mapping[str, str], client: httpx.AsyncClient
+    providers: Mapping[str, Provider],
+    headers: Mapping[str, Mapping[str, str]],
+    session: aiohttp.ClientSession,
 ) -> dict[str, dict[str, Any]]:
     """By provider: `ok`, and RunPod's counts of workers and jobs, or what went wrong."""
     answers = await asyncio.gather(
-        *(_ask(provider, keys.get(name, ""), client) for name, provider in providers.items())
+        *(_ask(provider, headers[name], session) for name, provider in providers.items())
     )
     return dict(zip(providers, answers, strict=True))
 
 
-async def _ask(provider: Provider, key: str, client: httpx.AsyncClient) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+async def _ask(
+    provider: Provider, headers: Mapping[str, str], session: aiohttp.ClientSession
+) -> dict[str, Any]:
     try:
-        answer = await client.get(health_url(provider), headers=headers, timeout=_WAIT_S)
-    except httpx.HTTPError as error:
+        async with session.get(health_url(provider), headers=headers, timeout=_WAIT) as answer:
+            if not answer.ok:
+                return {"ok": False, "error": f"status {answer.status}"}
+            counts = json.loads(await answer.read())
+    except (aiohttp.ClientError, TimeoutError) as error:
         return {"ok": False, "error": type(error).__name__}
-    if answer.is_error:
-        return {"ok": False, "error": f"status {answer.status_code}"}
-    try:
-        counts = answer.json()
     except ValueError:
         return {"ok": True}
     return counts | {"ok": True} if isinstance(counts, dict) else {"ok": True}

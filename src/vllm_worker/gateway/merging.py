@@ -28,9 +28,14 @@ class Merger:
         """The least time between two events of a stream; one that is alone has none."""
         return _PER_STREAM_S * self._streams if self._streams > 1 else 0.0
 
-    async def merged(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same stream in fewer events. `parts` may be cut anywhere."""
-        self._streams += 1
+    async def merged(
+        self, parts: AsyncIterator[bytes], interval_s: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """The same stream in fewer events: `interval_s` apart, or the more the more streams of
+        those there are. `parts` may be cut anywhere.
+        """
+        counted = 0 if interval_s else 1
+        self._streams += counted
         events, waiting, due = _Events(parts), _Waiting(), 0.0
         try:
             while not events.ended:
@@ -39,12 +44,12 @@ class Merger:
                     if full := waiting.add(event):
                         yield full
                 if waiting and (events.ended or time.monotonic() >= due):
-                    due = time.monotonic() + self.interval_s
+                    due = time.monotonic() + (interval_s or self.interval_s)
                     yield waiting.take()
             if events.error:
                 raise events.error
         finally:
-            self._streams -= 1
+            self._streams -= counted
             events.close()
 
 

@@ -1,95 +1,131 @@
 """Providers as LiteLLM asks them, at /PROVIDER/v1/…: with true statuses and a limited wait.
 
 RunPod's queue answers failed jobs with status 200, takes JSON alone, and holds a request for as
-long as no worker is there. The events of many streams at once are merged into fewer.
+long as no worker is there. A stream goes to the client by its passage, and to LiteLLM in fewer
+events. aiohttp asks, since httpx works for a quarter of a millisecond on each event.
 """
 
 import asyncio
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import aiohttp
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from vllm_worker.gateway.file import Provider
 from vllm_worker.gateway.merging import Merger
-from vllm_worker.web.requests import RequestError, json_response, parse_form
+from vllm_worker.gateway.passage import EVENT_END, TOKEN_HEADER, Passage, Passages
+from vllm_worker.web.requests import (
+    RequestError,
+    disconnected,
+    json_response,
+    parse_form,
+    run_until_gone,
+)
 
 _JSON = "application/json"
-_EVENT_END = b"\n\n"
 _LONGEST_EVENT = 1_000_000
 _STATUSES = range(400, 600)
+_TELL_LITELLM_S = 10.0
+"""How often LiteLLM is told of a stream that passes it by."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """`providers` by their names, `keys` likewise: what they ask for. Who asks here has to send
-    `password` as a key.
+    """`providers` and the `headers` that carry their keys, by their names. Who asks here has to
+    send `password` as a key.
     """
 
     providers: Mapping[str, Provider]
-    keys: Mapping[str, str]
+    headers: Mapping[str, Mapping[str, str]]
     password: str
-    client: httpx.AsyncClient
+    session: aiohttp.ClientSession
+    passages: Passages
     merger: Merger = field(default_factory=Merger)
 
     def app(self) -> Starlette:
-        """The application; `client` is the caller's to close."""
+        """The application; `session` is the caller's to close."""
         return Starlette(
             routes=[Route("/{provider}/v1/{path:path}", self._forward, methods=["GET", "POST"])]
         )
 
     async def _forward(self, request: Request) -> Response:
-        name, path = request.path_params["provider"], request.path_params["path"]
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, f"Bearer {self.password}".encode()):
             return _error(401, "This path is the gateway's own.")
-        provider = self.providers[name]
+        passage = self.passages.get(request.headers.get(TOKEN_HEADER))
+        if passage and (passage.has_begun or passage.left.is_set()):
+            # Of this status LiteLLM does not conclude that the provider has failed.
+            return _error(409, "There is nobody for another answer.")
+        name = request.path_params["provider"]
+        wait = self.providers[name].wait
         try:
-            content, kind = await _body(request, provider.is_queue)
+            async with asyncio.timeout(wait):
+                content, kind = await _body(request, self.providers[name].is_queue)
+                gone = passage.gone() if passage else disconnected(request.receive)
+                begun = await run_until_gone(gone, self._begin(request, content, kind))
         except RequestError as error:
             return _error(error.status, error.message)
-        headers = {"Content-Type": kind}
-        if key := self.keys.get(name):
-            headers["Authorization"] = f"Bearer {key}"
-        url = f"{provider.base_url}/{path}"
-        asked = self.client.build_request(request.method, url, content=content, headers=headers)
-        try:
-            async with asyncio.timeout(provider.wait):
-                answer = await self.client.send(asked, stream=True)
-                parts = answer.aiter_bytes()
-                begun = await _beginning(answer, parts)
         except TimeoutError:
-            return _error(504, f"{name} did not begin to answer within {provider.wait:g} s")
-        except httpx.HTTPError as error:
+            return _error(504, f"{name} did not begin to answer within {wait:g} s")
+        except aiohttp.ClientError as error:
             return _error(503, f"{name} cannot be reached: {type(error).__name__}")
-        return await self._as_meant(answer, begun, parts)
+        except ClientDisconnect:
+            return _error(499, "The client has left.")
+        return await self._as_meant(begun, name, passage)
 
-    async def _as_meant(
-        self, answer: httpx.Response, begun: bytes, parts: AsyncIterator[bytes]
-    ) -> Response:
-        """The answer, with the status of the error that it holds."""
-        event, _, _ = begun.partition(_EVENT_END)
-        if answer.status_code == 200 and (failure := _failure(event.removeprefix(b"data: "))):
-            await answer.aclose()
+    async def _begin(self, request: Request, content: bytes, kind: str) -> "_Begun":
+        name, path = request.path_params["provider"], request.path_params["path"]
+        url = f"{self.providers[name].base_url}/{path}"
+        headers = {"Content-Type": kind} | dict(self.headers[name])
+        answer = await self.session.request(
+            request.method, url, data=content, headers=headers, allow_redirects=False
+        )
+        parts = _closing(answer)
+        return _Begun(answer, await _beginning(answer, parts), parts)
+
+    async def _as_meant(self, begun: "_Begun", name: str, passage: Passage | None) -> Response:
+        """The answer, with the status of the error that it holds, and a stream on its way."""
+        answer, whole = begun.answer, begun.whole()
+        event, _, _ = begun.first.partition(EVENT_END)
+        if answer.status == 200 and (failure := _failure(event.removeprefix(b"data: "))):
+            await begun.rest.aclose()
             return json_response({"error": failure}, _status(failure))
-        headers = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+        if answer.status == 200 and _is_stream(answer) and passage and passage.is_open:
+            passed = passage.through(whole, name, answer.close)
+            whole = self.merger.merged(passed, _TELL_LITELLM_S)
+        elif _is_stream(answer):
+            whole = self.merger.merged(whole)
+        kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+        return StreamingResponse(whole, answer.status, kept)
 
-        async def whole() -> AsyncIterator[bytes]:
-            yield begun
-            async for part in parts:
-                yield part
 
-        sent = self.merger.merged(whole()) if _is_stream(answer) else whole()
-        closing = BackgroundTask(answer.aclose)
-        return StreamingResponse(sent, answer.status_code, headers, background=closing)
+@dataclass(frozen=True)
+class _Begun:
+    """A provider's answer: all of it, or the first event of a stream and then the rest."""
+
+    answer: aiohttp.ClientResponse
+    first: bytes
+    rest: AsyncGenerator[bytes]
+
+    async def whole(self) -> AsyncIterator[bytes]:
+        yield self.first
+        async for part in self.rest:
+            yield part
+
+
+async def _closing(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    """The answer's bytes, without the CR that some servers have in the ends of their lines."""
+    with closing(answer):
+        async for part in answer.content.iter_any():
+            yield part.replace(b"\r", b"") if _is_stream(answer) else part
 
 
 async def _body(request: Request, as_json: bool) -> tuple[bytes, str]:
@@ -101,16 +137,16 @@ async def _body(request: Request, as_json: bool) -> tuple[bytes, str]:
     return content, kind
 
 
-def _is_stream(answer: httpx.Response) -> bool:
+def _is_stream(answer: aiohttp.ClientResponse) -> bool:
     return str(answer.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-async def _beginning(answer: httpx.Response, parts: AsyncIterator[bytes]) -> bytes:
+async def _beginning(answer: aiohttp.ClientResponse, parts: AsyncIterator[bytes]) -> bytes:
     """The first event of a stream, or a whole answer."""
     begun = b""
     async for part in parts:
         begun += part
-        if _is_stream(answer) and (_EVENT_END in begun or len(begun) > _LONGEST_EVENT):
+        if _is_stream(answer) and (EVENT_END in begun or len(begun) > _LONGEST_EVENT):
             break
     return begun
 

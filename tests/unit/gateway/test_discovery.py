@@ -1,7 +1,6 @@
-import httpx
+import aiohttp
 import pytest
 
-from vllm_worker.errors import StartFailure
 from vllm_worker.gateway.discovery import discover
 from vllm_worker.gateway.file import GatewayFile
 
@@ -13,10 +12,13 @@ FILE = GatewayFile.model_validate(
 )
 
 
+SECRET = {"Authorization": "Bearer secret"}
+
+
 async def test_a_list_becomes_entities_and_the_file_wins(
-    providers_client: httpx.AsyncClient,
+    providers_session: aiohttp.ClientSession,
 ) -> None:
-    models = await discover(FILE, {"pod": "secret"}, providers_client)
+    models = await discover(FILE, {"pod": SECRET}, providers_session)
     assert {entity: targets[0].model for entity, targets in models.items()} == {
         "team-a/listed": "another",
         "team-a/meta-llama-3-1": "meta/Llama-3.1",
@@ -24,8 +26,8 @@ async def test_a_list_becomes_entities_and_the_file_wins(
     }
 
 
-async def test_a_provider_that_lists_nothing_ends_the_start(
-    providers_client: httpx.AsyncClient,
+async def test_a_provider_that_lists_nothing_has_what_the_file_says(
+    providers_session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(StartFailure, match="pod does not list its models: HTTPStatusError"):
-        await discover(FILE, {}, providers_client)
+    assert list(await discover(FILE, {"pod": {}}, providers_session)) == ["team-a/listed"]
+    assert "pod does not list its models (ClientResponseError)" in caplog.text

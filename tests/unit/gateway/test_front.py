@@ -6,6 +6,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from vllm_worker.gateway.front import PROVIDER_HEADER, Front
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
+
+PASSAGES = Passages()
 
 
 async def behind(scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,7 +29,7 @@ async def listing(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def get(path: str, **headers: str) -> httpx.Response:
-    front = Front(behind, ["pod"], [Route("/health", health)], listing)
+    front = Front(behind, ["pod"], [Route("/health", health)], listing, PASSAGES)
     transport = httpx.ASGITransport(front)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         return await client.get(path, headers={k.replace("_", "-"): v for k, v in headers.items()})
@@ -68,6 +71,21 @@ async def test_paths_that_lead_nowhere(path: str, says: str) -> None:
 async def test_a_client_cannot_name_a_provider_in_a_header() -> None:
     answer = await get("/v1/models", x_gateway_provider="pod")
     assert answer.text == "/v1/models None"
+
+
+async def test_a_request_has_a_passage_of_its_own() -> None:
+    async def litellm(scope: Scope, receive: Receive, send: Send) -> None:
+        token = Request(scope).headers[TOKEN_HEADER]
+        found = PASSAGES.get(token)
+        assert found
+        assert token != "guessed"
+        await PlainTextResponse(token)(scope, receive, send)
+
+    front = Front(litellm, [], [], listing, PASSAGES)
+    transport = httpx.ASGITransport(front)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        answer = await client.get("/v1/models", headers={TOKEN_HEADER: "guessed"})
+    assert PASSAGES.get(answer.text) is None
 
 
 async def test_every_answer_has_the_requests_id() -> None:

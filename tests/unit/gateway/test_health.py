@@ -1,4 +1,4 @@
-import httpx
+import aiohttp
 import pytest
 
 from vllm_worker.gateway.file import Provider
@@ -9,14 +9,15 @@ def at(url: str) -> Provider:
     return Provider.model_validate({"url": url})
 
 
-async def test_health_is_what_each_provider_says(providers_client: httpx.AsyncClient) -> None:
+async def test_health_is_what_each_provider_says(providers_session: aiohttp.ClientSession) -> None:
     providers = {
         "pod": at("http://pod/v1"),
         "locked": at("http://pod/v1"),
         "plain": at("http://plain/v1"),
     }
-    keys = {"pod": "secret", "plain": "secret"}
-    assert await health(providers, keys, providers_client) == {
+    secret = {"Authorization": "Bearer secret"}
+    headers = {"pod": secret, "locked": {}, "plain": secret}
+    assert await health(providers, headers, providers_session) == {
         "pod": {"ok": True, "jobs": 2},
         "locked": {"ok": False, "error": "status 401"},
         "plain": {"ok": True},

@@ -44,6 +44,15 @@ async def drain(merger: Merger) -> None:
         pass
 
 
+async def test_a_stream_may_be_told_of_as_seldom_as_is_said() -> None:
+    merger = Merger()
+    parts = given([*WORDS, event("", finish_reason="stop"), DONE])
+    found = [part async for part in merger.merged(parts, 60)]
+    assert len(found) == 4
+    assert found[0] == WORDS[0]
+    assert text(found) == text(WORDS)
+
+
 WORDS = [event(f"{number} ") for number in range(50)]
 
 

@@ -3,16 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from starlette.types import Message
 
 from vllm_worker.gateway.file import Provider
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
 from vllm_worker.gateway.upstream import Upstream
 
 FAILURE = {"message": "too long", "type": "BadRequestError", "param": "messages", "code": 400}
@@ -20,46 +22,95 @@ CHAT = "/cold/v1/chat/completions"
 EVENTS = [b'data: {"choices": [1]}\n\n', b'data: {"choices": [2]}\n\n', b"data: [DONE]\n\n"]
 
 
-async def stream(events: list[bytes]) -> AsyncIterator[bytes]:
-    for event in events:
-        yield event
+ANSWERS: dict[str, Any] = {
+    "fails": {"error": FAILURE},
+    "fails as a job": {"status": "FAILED", "error": json.dumps(FAILURE)},
+    "fails with a text": {"status": "FAILED", "error": "job timed out after 1 retries"},
+}
+STREAMS = {
+    "fails in a stream": [f"data: {json.dumps({'error': FAILURE})}\n\n".encode()],
+    "streams": EVENTS,
+    "streams with CR": [event.replace(b"\n", b"\r\n") for event in EVENTS],
+    "breaks off": EVENTS[:2],
+}
+"""By the model that is asked for."""
 
 
-async def runpod(request: Request) -> Response:
-    """Answers by the model that is asked for."""
+async def runpod(request: web.Request) -> web.StreamResponse:
     body = await request.json() if request.method == "POST" else {}
-    match body.get("model"):
-        case "fails":
-            return JSONResponse({"error": FAILURE})
-        case "fails as a job":
-            return JSONResponse({"status": "FAILED", "error": json.dumps(FAILURE)})
-        case "fails with a text":
-            return JSONResponse({"status": "FAILED", "error": "job timed out after 1 retries"})
-        case "fails in a stream":
-            event = f"data: {json.dumps({'error': FAILURE})}\n\n".encode()
-            return StreamingResponse(stream([event]), media_type="text/event-stream")
-        case "streams":
-            return StreamingResponse(stream(EVENTS), media_type="text/event-stream")
+    model = body.get("model")
+    if model in ANSWERS:
+        return web.json_response(ANSWERS[model])
+    if model in STREAMS:
+        return await stream(request, STREAMS[model], breaks=model == "breaks off")
+    match model:
         case "is busy":
-            return JSONResponse({"error": {"message": "busy"}}, 429, {"Retry-After": "3"})
+            headers = {"Retry-After": "3"}
+            return web.json_response({"error": {"message": "busy"}}, status=429, headers=headers)
+        case "leads away":
+            raise web.HTTPTemporaryRedirect("http://elsewhere/")
         case "sleeps":
             await asyncio.sleep(60)
-    seen = {"path": request.url.path, "key": request.headers["authorization"], "body": body}
-    return JSONResponse(seen)
+    seen = {"path": request.path, "key": request.headers["authorization"], "body": body}
+    return web.json_response(seen)
 
 
-async def ask(path: str, password: str = "password", **given: Any) -> httpx.Response:
-    routes = [Route("/{path:path}", runpod, methods=["GET", "POST"])]
-    there = httpx.ASGITransport(Starlette(routes=routes))
-    provider = Provider(endpoint="abc", key="KEY", wait=0.3)
-    async with httpx.AsyncClient(transport=there) as client:
-        app = Upstream({"cold": provider}, {"cold": "rpa_1"}, "password", client).app()
-        here = httpx.ASGITransport(app)
+async def stream(request: web.Request, events: list[bytes], *, breaks: bool) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    for event in events:
+        await response.write(event)
+    if breaks and request.transport:
+        await asyncio.sleep(0.05)
+        request.transport.abort()
+    return response
+
+
+@asynccontextmanager
+async def upstream(passages: Passages, password: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Who asks it, with a password."""
+    there = web.Application()
+    there.router.add_route("*", "/{path:.*}", runpod)
+    async with TestServer(there) as server, aiohttp.ClientSession() as session:
+        provider = Provider.model_validate(
+            {"endpoint": "abc", "key": "KEY", "wait": 0.5, "api": str(server.make_url("/v2"))}
+        )
+        keys = {"cold": {"Authorization": "Bearer rpa_1"}}
+        app = Upstream({"cold": provider}, keys, "password", session, passages).app()
+        here = httpx.ASGITransport(app, raise_app_exceptions=False)
         headers = {"Authorization": f"Bearer {password}"}
         async with httpx.AsyncClient(
             transport=here, base_url="http://here", headers=headers
-        ) as asking:
-            return await asking.request("POST" if given else "GET", path, **given)
+        ) as client:
+            yield client
+
+
+async def ask(path: str, password: str = "password", **given: Any) -> httpx.Response:
+    async with upstream(Passages(), password) as client:
+        return await client.request("POST" if given else "GET", path, **given)
+
+
+async def ask_with_a_passage(model: str, *, is_open: bool = True) -> tuple[str, list[Message]]:
+    """What LiteLLM gets of a stream, and what the client gets by the passage."""
+    passages, sent = Passages(), list[Message]()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async with (
+        upstream(passages, "password") as client,
+        passages.made(receive, send) as (token, passage),
+    ):
+        if is_open:
+            passage.open("default/m", shows_usage=True, headers={})
+        headers = {TOKEN_HEADER: token}
+        answer = await client.post(CHAT, json={"model": model}, headers=headers)
+        again = await client.post(CHAT, json={"model": model}, headers=headers)
+        assert again.status_code == (409 if passage.has_begun else answer.status_code)
+    return answer.text, sent
 
 
 async def test_a_request_goes_on_with_the_endpoints_key() -> None:
@@ -95,10 +146,60 @@ async def test_a_stream_comes_as_it_is() -> None:
     assert answer.headers["content-type"].startswith("text/event-stream")
 
 
+async def test_line_ends_of_other_servers_are_ends_of_events_too() -> None:
+    answer = await ask(CHAT, json={"model": "streams with CR"})
+    assert answer.content == b"".join(EVENTS)
+
+
+async def test_a_stream_goes_by_an_open_passage_to_the_client() -> None:
+    told, sent = await ask_with_a_passage("streams")
+    start, *bodies = sent
+    assert (b"x-provider", b"cold") in start["headers"]
+    assert b"".join(body["body"] for body in bodies) == b"".join(EVENTS[:2])
+    assert told.endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "is_open"), [("streams", False), ("fails in a stream", True), ("is busy", True)]
+)
+async def test_what_else_leaves_a_passage_unused(model: str, is_open: bool) -> None:
+    assert (await ask_with_a_passage(model, is_open=is_open))[1] == []
+
+
+async def test_a_stream_that_breaks_off_tells_the_client() -> None:
+    _, (_, *bodies) = await ask_with_a_passage("breaks off")
+    error = json.loads(bodies[-1]["body"].removeprefix(b"data: "))["error"]
+    assert "cold broke off" in error["message"]
+    assert b"".join(body["body"] for body in bodies[:-1]) == EVENTS[0] + EVENTS[1]
+
+
+async def test_what_a_client_has_left_is_not_waited_for() -> None:
+    left: Message = {"type": "http.disconnect"}
+
+    async def receive() -> Message:
+        await asyncio.sleep(0.05)
+        return left
+
+    async def send(_: Message) -> None:
+        pass
+
+    passages = Passages()
+    async with upstream(passages, "password") as client, passages.made(receive, send) as (token, _):
+        headers = {TOKEN_HEADER: token}
+        answers = [
+            await client.post(CHAT, json={"model": "sleeps"}, headers=headers) for _ in range(2)
+        ]
+    assert [answer.status_code for answer in answers] == [499, 409]
+
+
+async def test_a_key_goes_to_no_other_place() -> None:
+    assert (await ask(CHAT, json={"model": "leads away"})).status_code == 307
+
+
 async def test_an_endpoint_that_does_not_begin_to_answer_is_given_up() -> None:
     answer = await ask(CHAT, json={"model": "sleeps"})
     assert answer.status_code == 504
-    assert answer.json()["error"]["message"] == "cold did not begin to answer within 0.3 s"
+    assert answer.json()["error"]["message"] == "cold did not begin to answer within 0.5 s"
 
 
 async def test_an_upload_goes_as_json() -> None:

@@ -5,13 +5,14 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import uvicorn
 import uvloop
 import yaml
@@ -27,6 +28,7 @@ from vllm_worker.gateway.front import Front
 from vllm_worker.gateway.health import health
 from vllm_worker.gateway.listing import list_models
 from vllm_worker.gateway.litellm_config import litellm_config
+from vllm_worker.gateway.passage import Passages
 from vllm_worker.gateway.upstream import Upstream
 from vllm_worker.web.listener import CannotListenError, listen, url_of
 from vllm_worker.web.requests import json_response
@@ -37,6 +39,8 @@ _GRACEFUL_S = 30
 _KEEP_ALIVE_S = 75
 """Longer than clients keep idle connections, LiteLLM among them: they would meet a closed one."""
 _UPSTREAM = "/upstream"
+_NO_LIMIT = aiohttp.ClientTimeout(total=None)
+"""Upstream limits the wait for the beginning of an answer."""
 _LITELLM = {
     "LITELLM_LOG": "ERROR",
     "LITELLM_DONT_SHOW_FEEDBACK_BOX": "true",
@@ -59,12 +63,15 @@ async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
         listener = listen(file.host, file.port)
     except CannotListenError as error:
         raise StartFailure(f"{file.host}:{file.port} cannot be listened on: {error}") from None
-    limits = httpx.Limits(max_connections=None)
-    with listener:
-        async with httpx.AsyncClient(limits=limits, timeout=None) as client:
+    connector = aiohttp.TCPConnector(limit=0)
+    with listener, tempfile.TemporaryDirectory(prefix="gateway-") as folder:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=_NO_LIMIT, trust_env=True
+        ) as session:
             # An address that LiteLLM can ask, where this one is all of them.
             host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(file.host, file.host)
-            app = await _assemble(file, environ, client, url_of(host, listener))
+            here = url_of(host, listener)
+            app = await _assemble(file, environ, session, here, Path(folder))
             logger.info("serving on %s/v1", url_of(file.host, listener))
             options = uvicorn.Config(
                 app, log_level="critical", access_log=False, server_header=False,
@@ -74,41 +81,51 @@ async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
 
 
 async def _assemble(
-    file: GatewayFile, environ: Mapping[str, str], client: httpx.AsyncClient, here: str
+    file: GatewayFile,
+    environ: Mapping[str, str],
+    session: aiohttp.ClientSession,
+    here: str,
+    folder: Path,
 ) -> Front:
-    """The application, which is reached at the URL `here`."""
-    keys = {name: environ[one.key] for name, one in file.providers.items() if one.key}
-    models = await discover(file, keys, client)
+    """The application, which is reached at the URL `here`; LiteLLM's file goes into `folder`."""
+    headers = {
+        name: {"Authorization": f"Bearer {environ[provider.key]}"} if provider.key else {}
+        for name, provider in file.providers.items()
+    }
+    models = await discover(file, headers, session)
     for entity, targets in models.items():
         logger.info("%s: %s", entity, ", ".join(target.provider for target in targets))
+    access, passages = Access(file, models, environ), Passages()
     # LiteLLM asks providers through this process, with a password.
-    upstream = Upstream(file.providers, keys, secrets.token_urlsafe(32), client)
-    config = litellm_config(file, models, here + _UPSTREAM, upstream.password)
-    access = Access(file, models, environ)
-    litellm = _litellm(config, file, access)
+    password = secrets.token_urlsafe(32)
+    upstream = Upstream(file.providers, headers, password, session, passages)
+    config = folder / "litellm.yaml"
+    config.touch(mode=0o600)
+    config.write_text(yaml.safe_dump(litellm_config(file, models, here + _UPSTREAM, password)))
+    litellm = _litellm(config)
+    from vllm_worker.gateway.proxy.hooks import hooks
+
+    hooks.know(file, access, passages)
 
     async def answer_health(_: Request) -> Response:
-        return json_response({"providers": await health(file.providers, keys, client)})
+        return json_response({"providers": await health(file.providers, headers, session)})
 
     routes = [Route("/health", answer_health), Mount(_UPSTREAM, upstream.app())]
-    return Front(litellm, file.providers, routes, request_response(partial(list_models, access)))
+    listing = request_response(partial(list_models, access))
+    return Front(litellm, file.providers, routes, listing, passages)
 
 
-def _litellm(config: dict[str, Any], file: GatewayFile, access: Access) -> Any:
-    """LiteLLM's application, which reads its configuration from a file when it starts."""
+def _litellm(config: Path) -> Any:
+    """LiteLLM's application, which reads its configuration when it starts."""
     logger.info("importing LiteLLM")
     os.environ.update(_LITELLM)
     # It does not start without one. Nobody has it: who may ask is the hooks' to say.
     os.environ["LITELLM_MASTER_KEY"] = f"sk-{secrets.token_urlsafe(32)}"
-    path = Path(tempfile.mkdtemp(prefix="gateway-")) / "litellm.yaml"
-    path.touch(mode=0o600)  # it has the password in it
-    path.write_text(yaml.safe_dump(config))
-    os.environ["CONFIG_FILE_PATH"] = str(path)
+    os.environ["CONFIG_FILE_PATH"] = str(config)
+    # Without OpenTelemetry LiteLLM compiles this anew at each request, and fails to import it.
+    sys.modules["litellm.integrations.otel.logger"] = None  # type: ignore[assignment]
     from litellm.proxy.proxy_server import app
-
-    from vllm_worker.gateway.proxy.hooks import hooks
 
     for name in ("LiteLLM", "LiteLLM Proxy", "LiteLLM Router"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # tracebacks; the hooks tell the reason
-    hooks.know(file, access)
     return app

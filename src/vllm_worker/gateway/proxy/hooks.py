@@ -15,8 +15,12 @@ from vllm_worker.gateway.access import Access, Refused
 from vllm_worker.gateway.file import GatewayFile
 from vllm_worker.gateway.front import PROVIDER_HEADER
 from vllm_worker.gateway.litellm_config import PINNED
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
 
 logger = logging.getLogger(__name__)
+
+_PASSED_ON = ("acompletion", "atext_completion")
+"""LiteLLM's names of the routes whose events are the provider's; others it makes by itself."""
 
 
 def _as_litellm(refused: Refused) -> ProxyException:
@@ -43,11 +47,13 @@ class Hooks(CustomLogger):  # type: ignore[misc]
 
     file: GatewayFile
     access: Access
+    passages: Passages
 
-    def know(self, file: GatewayFile, access: Access) -> None:
+    def know(self, file: GatewayFile, access: Access, passages: Passages) -> None:
         """To be called before LiteLLM starts, which makes no instance of its own."""
         self.file = file
         self.access = access
+        self.passages = passages
 
     async def async_pre_call_hook(
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: str
@@ -64,7 +70,20 @@ class Hooks(CustomLogger):  # type: ignore[misc]
         except Refused as refused:
             raise _as_litellm(refused) from None
         self._set_cache(name, data)
+        if (token := headers.get(TOKEN_HEADER)) and call_type in _PASSED_ON:
+            data["extra_headers"] = {TOKEN_HEADER: token}
+            self._open_passage(token, model, data)
         return data
+
+    def _open_passage(self, token: str, model: str, data: dict[str, Any]) -> None:
+        passage = self.passages.get(token)
+        if passage and data.get("stream") is True:
+            asked = data["proxy_server_request"].get("body", {}).get("stream_options") or {}
+            shows_usage = bool(asked.get("include_usage"))
+            passage.open(model, shows_usage=shows_usage, headers=self._cache_header(False))
+
+    def _cache_header(self, hit: bool) -> dict[str, str]:
+        return {"x-cache": "hit" if hit else "miss"} if self.file.cache.kind != "off" else {}
 
     def _set_cache(self, name: str, data: dict[str, Any]) -> None:
         asked = data.get("cache")
@@ -98,7 +117,7 @@ class Hooks(CustomLogger):  # type: ignore[misc]
             return {}
         hidden = getattr(response, "_hidden_params", None) or {}
         hit = bool(hidden.get("cache_hit"))
-        headers = {"x-cache": "hit" if hit else "miss"} if self.file.cache.kind != "off" else {}
+        headers = self._cache_header(hit)
         provider = _provider(hidden.get("model_id") or (litellm_call_info or {}).get("model_id"))
         return headers if hit or not provider else headers | {"x-provider": provider}
 
