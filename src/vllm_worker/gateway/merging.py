@@ -28,14 +28,9 @@ class Merger:
         """The least time between two events of a stream; one that is alone has none."""
         return _PER_STREAM_S * self._streams if self._streams > 1 else 0.0
 
-    async def merged(
-        self, parts: AsyncIterator[bytes], interval_s: float | None = None
-    ) -> AsyncIterator[bytes]:
-        """The same stream in fewer events: `interval_s` apart, or the more the more streams of
-        those there are. `parts` may be cut anywhere.
-        """
-        counted = 0 if interval_s else 1
-        self._streams += counted
+    async def merged(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The same stream in fewer events. `parts` may be cut anywhere."""
+        self._streams += 1
         events, waiting, due = _Events(parts), _Waiting(), 0.0
         try:
             while not events.ended:
@@ -44,13 +39,29 @@ class Merger:
                     if full := waiting.add(event):
                         yield full
                 if waiting and (events.ended or time.monotonic() >= due):
-                    due = time.monotonic() + (interval_s or self.interval_s)
+                    due = time.monotonic() + self.interval_s
                     yield waiting.take()
             if events.error:
                 raise events.error
         finally:
-            self._streams -= counted
+            self._streams -= 1
             events.close()
+
+
+async def told_seldom(parts: AsyncIterator[bytes], interval_s: float) -> AsyncIterator[bytes]:
+    """The same stream for a reader who need not have it at once: events that are `interval_s`
+    apart, if nothing but text comes. `parts` are whole events.
+    """
+    waiting, due = _Waiting(), 0.0
+    async for part in parts:
+        for event in part.split(_END)[:-1]:
+            if full := waiting.add(event + _END):
+                yield full
+        if waiting and time.monotonic() >= due:
+            due = time.monotonic() + interval_s
+            yield waiting.take()
+    if waiting:
+        yield waiting.take()
 
 
 class _Events:

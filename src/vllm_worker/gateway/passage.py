@@ -103,7 +103,7 @@ class Passage:
             raise
         if rest:
             await self._pass_on(rest)
-            yield rest
+            yield rest + EVENT_END
 
     async def _begin(self, provider: str) -> None:
         self.has_begun = True

@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from vllm_worker.gateway.file import Provider
-from vllm_worker.gateway.merging import Merger
+from vllm_worker.gateway.merging import Merger, told_seldom
 from vllm_worker.gateway.passage import EVENT_END, TOKEN_HEADER, Passage, Passages
 from vllm_worker.web.requests import (
     RequestError,
@@ -100,7 +100,7 @@ class Upstream:
             return json_response({"error": failure}, _status(failure))
         if answer.status == 200 and _is_stream(answer) and passage and passage.is_open:
             passed = passage.through(whole, name, answer.close)
-            whole = self.merger.merged(passed, _TELL_LITELLM_S)
+            whole = told_seldom(passed, _TELL_LITELLM_S)
         elif _is_stream(answer):
             whole = self.merger.merged(whole)
         kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}

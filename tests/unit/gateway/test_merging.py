@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vllm_worker.gateway.merging import Merger
+from vllm_worker.gateway.merging import Merger, told_seldom
 
 DONE = b"data: [DONE]\n\n"
 
@@ -44,10 +44,9 @@ async def drain(merger: Merger) -> None:
         pass
 
 
-async def test_a_stream_may_be_told_of_as_seldom_as_is_said() -> None:
-    merger = Merger()
+async def test_who_is_told_seldom_gets_all_of_it() -> None:
     parts = given([*WORDS, event("", finish_reason="stop"), DONE])
-    found = [part async for part in merger.merged(parts, 60)]
+    found = [part async for part in told_seldom(parts, 60)]
     assert len(found) == 4
     assert found[0] == WORDS[0]
     assert text(found) == text(WORDS)
