@@ -17,7 +17,9 @@ LONGEST = 200
 
 
 class Documents:
-    """Takes the likeliest token of those that a schema allows, without white space of choice."""
+    """Takes the likeliest token of those that a schema allows, as vLLM does with
+    `disable_any_whitespace`.
+    """
 
     def __init__(self, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
         self._model = model
@@ -43,7 +45,9 @@ class Documents:
     @torch.inference_mode()
     def write(self, question: str, schema: dict[str, Any]) -> str:
         """The document, or as much of it as there is room for."""
-        grammar = self._compiler.compile_json_schema(json.dumps(schema), any_whitespace=False)
+        grammar = self._compiler.compile_json_schema(
+            json.dumps(schema), any_whitespace=False, separators=(",", ":")
+        )
         matcher = xgrammar.GrammarMatcher(grammar)
         allowed = xgrammar.allocate_token_bitmask(1, self._vocabulary.vocab_size)
         prompt = self._tokenizer.apply_chat_template(
