@@ -58,6 +58,26 @@ def test_another_key_does_not_see_it(alice: openai.OpenAI, bob: openai.OpenAI) -
     assert ask(bob, "three", ttl=600, namespace="alice")[1] == "hit"  # its own, by now
 
 
+def test_a_cache_key_leads_to_nobody_elses_answer(alice: openai.OpenAI, bob: openai.OpenAI) -> None:
+    for client in (alice, bob):
+        more: Any = {"extra_body": {"cache": {"ttl": 600}, "cache_key": "shared"}}
+        messages: Any = [{"role": "user", "content": "cache_key"}]
+        answered = client.chat.completions.with_raw_response.create(
+            model="team-a/http", messages=messages, **more
+        )
+        assert answered.headers["x-cache"] == "miss"
+
+
+def test_answers_of_other_parameters_are_not_given_again(alice: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": "parameters"}]
+    for choice in ("red", "green"):
+        more: Any = {"cache": {"ttl": 600}, "structured_outputs": {"choice": [choice]}}
+        chat = alice.chat.completions.create(
+            model="team-a/http", messages=messages, extra_body=more
+        )
+        assert chat.choices[0].message.content == choice
+
+
 def test_nothing_is_cached_unless_it_is_asked_for(alice: openai.OpenAI) -> None:
     assert [ask(alice, "four")[1] for _ in range(2)] == ["miss", "miss"]
 

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from functools import partial
 from typing import Any
 
 import anthropic
@@ -180,6 +181,45 @@ def test_who_may_ask_for_what(gateway: Gateway, bob: openai.OpenAI) -> None:
         bob.chat.completions.create(model="team-a/other", messages=QUESTION)
     with pytest.raises(openai.UnprocessableEntityError, match="default/meta-llama"):
         bob.chat.completions.create(model="meta/llama", messages=QUESTION)
+
+
+def test_no_field_leads_to_a_foreign_workspace(bob: openai.OpenAI) -> None:
+    elsewhere = ["default/demo", {"model": "default/demo"}, "provider:http/demo"]
+    for name in ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"):
+        for target in elsewhere:
+            more: Any = {"extra_body": {name: [target]}}
+            with pytest.raises(openai.InternalServerError):
+                bob.chat.completions.create(model="team-a/down", messages=QUESTION, **more)
+    with pytest.raises(openai.PermissionDeniedError, match="workspace default"):
+        bob.audio.transcriptions.create(model="default/whisper", file=("sound.wav", sound()))
+    with pytest.raises(openai.BadRequestError, match="fallbacks"):
+        bob.audio.transcriptions.create(
+            model="team-a/down", file=("sound.wav", sound()), extra_body={"fallbacks": "x"}
+        )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"timeout": 0.0001},
+        {"headers": {"Authorization": "Bearer x"}},
+        {"extra_headers": {"Authorization": "Bearer x"}},
+        {"custom_llm_provider": "bedrock"},
+        {"extra_body": {"model": "other"}},
+        {"api_base": "http://127.0.0.1:1/v1"},
+        {"mock_response": "mocked"},
+    ],
+)
+def test_options_of_litellms_do_nothing(more: dict[str, Any], bob: openai.OpenAI) -> None:
+    ask = partial(bob.chat.completions.create, model="team-a/http", messages=QUESTION, **GREEDY)
+    assert "RunPod" in (ask(extra_body=more).choices[0].message.content or "")
+    assert "RunPod" in (ask().choices[0].message.content or "")
+
+
+def test_a_workers_own_fields_arrive(alice: openai.OpenAI) -> None:
+    more: Any = {"extra_body": {"structured_outputs": {"choice": ["llama"]}}}
+    chat = alice.chat.completions.create(model="team-a/http", messages=QUESTION, **more)
+    assert chat.choices[0].message.content == "llama"
 
 
 def test_a_request_without_a_key_is_refused(gateway: Gateway) -> None:

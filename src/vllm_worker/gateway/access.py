@@ -75,7 +75,9 @@ class Access:
             raise Refused(404, f"The model {model!r} does not exist.", "model")
 
     def check_at(self, provider: str, name: str, model: str) -> None:
-        """Likewise for a model by its name at a provider. Raises Refused (403)."""
+        """Likewise for a model by its name at a provider. Raises Refused (400, 403)."""
+        if "," in model:  # LiteLLM would ask several
+            raise Refused(400, "A model's name has no comma.", "model")
         if not self._sees_all(name) and model not in self.models_at(provider, name):
             message = (
                 f"This key may not use {model!r} at {provider}: none of its entities leads there."

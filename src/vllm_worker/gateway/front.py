@@ -1,17 +1,20 @@
 """The gateway's paths, in front of LiteLLM's, and an id for each request."""
 
+import json
 import re
 import uuid
 from collections.abc import Collection, Sequence
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vllm_worker.errors import NoSuchRoute
-from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
-from vllm_worker.web.requests import json_response
+from vllm_worker.errors import BadRequest, NoSuchRoute
+from vllm_worker.gateway.fields import FORMS, SHOWN, shown
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages
+from vllm_worker.web.requests import RequestError, json_response, parse_json, read_body
 
 PROVIDER_HEADER = "x-gateway-provider"
 """How a request's provider reaches the hooks; one that a client sends is taken away."""
@@ -32,6 +35,12 @@ _ROUTES = {
 
 _PRIVATE = ("x-litellm-", "llm_provider-", "x-ratelimit-model")
 """Beginnings of LiteLLM's headers that tell how the gateway is built."""
+
+
+_OPTIONS = "x-litellm-"
+"""The beginning of headers that give LiteLLM options."""
+_OWN = (PROVIDER_HEADER, TOKEN_HEADER)
+_LARGEST_BODY = 100 * 1024 * 1024
 
 
 class Front:
@@ -56,6 +65,9 @@ class Front:
         self._router = Router(routes, redirect_slashes=False, default=self._mapped)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -76,16 +88,26 @@ class Front:
     async def _mapped(self, scope: Scope, receive: Receive, send: Send) -> None:
         """LiteLLM's answer, at its own path."""
         app = self._lost(scope) or self._app
-        headers = MutableHeaders(scope=scope)
-        if scope["path"] == "/v1/models" and PROVIDER_HEADER in headers:
+        if scope["path"] == "/v1/models" and PROVIDER_HEADER in MutableHeaders(scope=scope):
             app = self._listing
-        async with self._passages.made(receive, send) as (headers[TOKEN_HEADER], passage):
+        passage, first = Passage(receive, send, scope["path"]), None
+        try:
+            if app is self._app and scope["method"] == "POST":
+                first = await _shown(scope, passage)
+        except RequestError as error:
+            app = json_response({"error": BadRequest(error.message).as_object()}, error.status)
+        except ClientDisconnect:
+            return
+        async with self._passages.made(passage, first) as token:
+            MutableHeaders(scope=scope)[TOKEN_HEADER] = token
             await app(scope, passage.hear, passage.answer)
 
     def _lost(self, scope: Scope) -> Response | None:
         """Why a path leads nowhere; else LiteLLM's own path comes into the scope."""
         headers = MutableHeaders(scope=scope)
-        del headers[PROVIDER_HEADER]
+        for name in [name for name in headers if name.startswith(_OPTIONS) or name in _OWN]:
+            del headers[name]
+        scope["query_string"] = b""
         found = [form.fullmatch(scope["path"].rstrip("/")) for form in _PATHS]
         match = next(filter(None, found), None)
         if not match:
@@ -101,6 +123,32 @@ class Front:
         path += "/" if path == "/metrics" else ""  # where LiteLLM would send a client that follows
         scope["path"], scope["raw_path"] = path, path.encode()
         return None
+
+
+async def _shown(scope: Scope, passage: Passage) -> Message | None:
+    """The body that LiteLLM is shown of JSON, of which the passage keeps all.
+
+    Raises RequestError, ClientDisconnect.
+    """
+    if scope["path"] not in {*SHOWN, *FORMS}:
+        return None
+    request = Request(scope, passage.receive)
+    is_form = request.headers.get("content-type", "").startswith(
+        ("multipart/", "application/x-www-form")
+    )
+    if is_form != (scope["path"] in FORMS):
+        kind = "JSON" if is_form else "multipart/form-data"
+        raise RequestError(415, f"The body of {scope['path']} has to be {kind}.")
+    if is_form:
+        return None
+    body = parse_json(await read_body(request, _LARGEST_BODY))
+    if not isinstance(body, dict):
+        raise RequestError(400, "The body has to be a JSON object.")
+    passage.body = body
+    content = json.dumps(shown(scope["path"], body)).encode()
+    headers = MutableHeaders(scope=scope)
+    headers["content-type"], headers["content-length"] = "application/json", str(len(content))
+    return {"type": "http.request", "body": content, "more_body": False}
 
 
 def not_found(message: str) -> Response:

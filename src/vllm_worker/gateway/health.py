@@ -32,9 +32,11 @@ async def _ask(
         async with session.get(health_url(provider), headers=headers, timeout=_WAIT) as answer:
             if not answer.ok:
                 return {"ok": False, "error": f"status {answer.status}"}
-            counts = json.loads(await answer.read())
+            body = await answer.read()
     except (aiohttp.ClientError, TimeoutError) as error:
         return {"ok": False, "error": type(error).__name__}
+    try:
+        counts = json.loads(body)
     except ValueError:
         return {"ok": True}
     return counts | {"ok": True} if isinstance(counts, dict) else {"ok": True}

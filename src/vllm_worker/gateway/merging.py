@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
+
 _END = b"\n\n"
 _DATA = b"data: "
 _PER_STREAM_S = 0.004
@@ -53,13 +55,18 @@ async def told_seldom(parts: AsyncIterator[bytes], interval_s: float) -> AsyncIt
     apart, if nothing but text comes. `parts` are whole events.
     """
     waiting, due = _Waiting(), 0.0
-    async for part in parts:
-        for event in part.split(_END)[:-1]:
-            if full := waiting.add(event + _END):
-                yield full
-        if waiting and time.monotonic() >= due:
-            due = time.monotonic() + interval_s
+    try:
+        async for part in parts:
+            for event in part.split(_END)[:-1]:
+                if full := waiting.add(event + _END):
+                    yield full
+            if waiting and time.monotonic() >= due:
+                due = time.monotonic() + interval_s
+                yield waiting.take()
+    except aiohttp.ClientError:
+        if waiting:
             yield waiting.take()
+        raise
     if waiting:
         yield waiting.take()
 

@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from vllm_worker.gateway.fields import FORMS, SHOWN, completed
 from vllm_worker.gateway.file import Provider
 from vllm_worker.gateway.merging import Merger, told_seldom
 from vllm_worker.gateway.passage import EVENT_END, TOKEN_HEADER, Passage, Passages
@@ -33,7 +34,8 @@ from vllm_worker.web.requests import (
 _JSON = "application/json"
 _LONGEST_EVENT = 1_000_000
 _STATUSES = range(400, 600)
-_TELL_LITELLM_S = 10.0
+_PATHS = {path.removeprefix("/v1/") for path in {*SHOWN, *FORMS}}
+_TELL_LITELLM_S = 1.0
 """How often LiteLLM is told of a stream that passes it by."""
 
 
@@ -57,19 +59,17 @@ class Upstream:
         )
 
     async def _forward(self, request: Request) -> Response:
-        given = request.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, f"Bearer {self.password}".encode()):
-            return _error(401, "This path is the gateway's own.")
         passage = self.passages.get(request.headers.get(TOKEN_HEADER))
-        if passage and (passage.has_begun or passage.left.is_set()):
-            # Of this status LiteLLM does not conclude that the provider has failed.
-            return _error(409, "There is nobody for another answer.")
-        name = request.path_params["provider"]
+        if refusal := self._refusal(request, passage):
+            return refusal
+        name, path = request.path_params["provider"], f"/v1/{request.path_params['path']}"
         wait = self.providers[name].wait
         try:
             async with asyncio.timeout(wait):
                 content, kind = await _body(request, self.providers[name].is_queue)
-                gone = passage.gone() if passage else disconnected(request.receive)
+                if passage and passage.body and passage.path == path:
+                    content = completed(passage.body, content)
+                gone = _either_gone(request, passage)
                 begun = await run_until_gone(gone, self._begin(request, content, kind))
         except RequestError as error:
             return _error(error.status, error.message)
@@ -79,7 +79,21 @@ class Upstream:
             return _error(503, f"{name} cannot be reached: {type(error).__name__}")
         except ClientDisconnect:
             return _error(499, "The client has left.")
-        return await self._as_meant(begun, name, passage)
+        if refusal := self._refusal(request, passage):
+            await begun.rest.aclose()
+            return refusal
+        return await self._as_meant(begun, name, path, passage)
+
+    def _refusal(self, request: Request, passage: Passage | None) -> Response | None:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, f"Bearer {self.password}".encode()):
+            return _error(401, "This path is the gateway's own.")
+        if request.path_params["path"] not in _PATHS:
+            return _error(404, f"The gateway does not ask for {request.path_params['path']}.")
+        if passage and (passage.is_answered or passage.left.is_set()):
+            # Of this status LiteLLM does not conclude that the provider has failed.
+            return _error(409, "There is nobody for another answer.")
+        return None
 
     async def _begin(self, request: Request, content: bytes, kind: str) -> "_Begun":
         name, path = request.path_params["provider"], request.path_params["path"]
@@ -91,20 +105,34 @@ class Upstream:
         parts = _closing(answer)
         return _Begun(answer, await _beginning(answer, parts), parts)
 
-    async def _as_meant(self, begun: "_Begun", name: str, passage: Passage | None) -> Response:
+    async def _as_meant(
+        self, begun: "_Begun", name: str, path: str, passage: Passage | None
+    ) -> Response:
         """The answer, with the status of the error that it holds, and a stream on its way."""
         answer, whole = begun.answer, begun.whole()
         event, _, _ = begun.first.partition(EVENT_END)
         if answer.status == 200 and (failure := _failure(event.removeprefix(b"data: "))):
             await begun.rest.aclose()
             return json_response({"error": failure}, _status(failure))
-        if answer.status == 200 and _is_stream(answer) and passage and passage.is_open:
+        if answer.status == 200 and _is_stream(answer) and passage and passage.lets_through(path):
             passed = passage.through(whole, name, answer.close)
             whole = told_seldom(passed, _TELL_LITELLM_S)
         elif _is_stream(answer):
             whole = self.merger.merged(whole)
         kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
         return StreamingResponse(whole, answer.status, kept)
+
+
+async def _either_gone(request: Request, passage: Passage | None) -> None:
+    """Wait until LiteLLM or the client has left."""
+    gone = [asyncio.ensure_future(disconnected(request.receive))]
+    if passage:
+        gone.append(asyncio.ensure_future(passage.gone()))
+    try:
+        await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiting in gone:
+            waiting.cancel()
 
 
 @dataclass(frozen=True)

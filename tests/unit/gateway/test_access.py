@@ -69,6 +69,13 @@ def test_at_a_provider_a_key_of_all_workspaces_may_use_anything(access: Access) 
     access.check_at("other", "bob", "an adapter")
 
 
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_a_comma_makes_no_second_model(name: str, access: Access) -> None:
+    with pytest.raises(Refused, match="comma") as refused:
+        access.check_at("pod", name, "m,provider:pod/m")
+    assert refused.value.status == 400
+
+
 def test_models_at_a_provider_are_those_of_the_keys_entities(access: Access) -> None:
     assert access.models_at("pod", "alice") == ["m"]
     assert access.models_at("pod", "bob") == ["big", "m"]

@@ -1,9 +1,12 @@
+import json
+from typing import Any
+
 import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from vllm_worker.gateway.front import PROVIDER_HEADER, Front
 from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
@@ -73,19 +76,75 @@ async def test_a_client_cannot_name_a_provider_in_a_header() -> None:
     assert answer.text == "/v1/models None"
 
 
-async def test_a_request_has_a_passage_of_its_own() -> None:
-    async def litellm(scope: Scope, receive: Receive, send: Send) -> None:
-        token = Request(scope).headers[TOKEN_HEADER]
-        found = PASSAGES.get(token)
-        assert found
-        assert token != "guessed"
-        await PlainTextResponse(token)(scope, receive, send)
+async def reached(method: str = "POST", path: str = "/v1/chat/completions", **given: Any) -> Any:
+    """What LiteLLM gets of a request, and the body that its passage has; or the answer's status."""
+    seen: list[Any] = []
 
-    front = Front(litellm, [], [], listing, PASSAGES)
+    async def litellm(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        passage = PASSAGES.get(request.headers[TOKEN_HEADER])
+        assert passage
+        seen.extend([request, await request.body(), passage.body])
+        await PlainTextResponse(request.headers[TOKEN_HEADER])(scope, receive, send)
+
+    front = Front(litellm, ["pod"], [], listing, PASSAGES)
     transport = httpx.ASGITransport(front)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        answer = await client.get("/v1/models", headers={TOKEN_HEADER: "guessed"})
+        answer = await client.request(method, path, **given)
     assert PASSAGES.get(answer.text) is None
+    return seen or answer.status_code
+
+
+async def test_litellm_is_shown_no_more_than_it_needs() -> None:
+    body = {"model": "default/m", "messages": [], "fallbacks": ["x"], "min_p": 0.1, "cache_key": 1}
+    request, content, kept = await reached(json=body, params={"model": "x"})
+    assert json.loads(content) == {"model": "default/m", "messages": []}
+    assert request.headers["content-length"] == str(len(content))
+    assert not request.query_params
+    assert kept == body
+
+
+async def test_headers_with_options_for_litellm_are_taken_away() -> None:
+    options = {"x-litellm-timeout": "1", TOKEN_HEADER: "guessed", "x-other": "1"}
+    request, _, _ = await reached(json={}, headers=options)
+    assert "x-litellm-timeout" not in request.headers
+    assert request.headers["x-other"] == "1"
+    assert request.headers[TOKEN_HEADER] != "guessed"
+
+
+async def test_a_form_is_litellms_to_read() -> None:
+    path = "/v1/audio/transcriptions"
+    _, content, kept = await reached(path=path, files={"file": b"x"}, data={"model": "m"})
+    assert b"form-data" in content
+    assert kept is None
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "status"),
+    [
+        ("/v1/chat/completions", {"content": b"{"}, 400),
+        ("/v1/chat/completions", {"content": b"[]"}, 400),
+        ("/v1/chat/completions", {"data": {"model": "m"}}, 415),
+        ("/v1/chat/completions", {"files": {"file": b"x"}}, 415),
+        ("/v1/audio/transcriptions", {"json": {}}, 415),
+    ],
+)
+async def test_bodies_of_another_kind(path: str, given: Any, status: int) -> None:
+    assert await reached(path=path, **given) == status
+
+
+async def test_a_websocket_is_closed() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    front = Front(behind, [], [], listing, PASSAGES)
+    await front({"type": "websocket", "path": "/v1/realtime"}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
 
 
 async def test_every_answer_has_the_requests_id() -> None:

@@ -3,6 +3,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from vllm_worker.gateway.merging import Merger, told_seldom
@@ -50,6 +51,19 @@ async def test_who_is_told_seldom_gets_all_of_it() -> None:
     assert len(found) == 4
     assert found[0] == WORDS[0]
     assert text(found) == text(WORDS)
+
+
+async def test_who_is_told_seldom_gets_what_came_before_a_break() -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        for word in WORDS:
+            yield word
+        raise aiohttp.ClientPayloadError
+
+    seen = []
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async for part in told_seldom(breaking(), 60):
+            seen.append(part)
+    assert text(seen) == text(WORDS)
 
 
 WORDS = [event(f"{number} ") for number in range(50)]

@@ -1,13 +1,15 @@
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
 from starlette.types import Message
 
-from vllm_worker.gateway.passage import Passage
+from vllm_worker.gateway.passage import DONE, Passage
 
-DONE = b"data: [DONE]\n\n"
+CHAT = "/v1/chat/completions"
 
 
 def event(text: str = "", **more: object) -> bytes:
@@ -44,8 +46,13 @@ def receiver() -> Receiver:
 
 @pytest.fixture
 def passage(receiver: Receiver) -> Passage:
-    passage = Passage(receiver.receive, receiver.send)
-    passage.open("default/llama", shows_usage=False, headers={"x-cache": "miss"})
+    return passing(receiver, {})
+
+
+def passing(receiver: Receiver, options: Any) -> Passage:
+    body = {"model": "default/llama", "stream": True, "stream_options": options}
+    passage = Passage(receiver.receive, receiver.send, CHAT, body)
+    passage.open({"x-cache": "miss"})
     return passage
 
 
@@ -85,14 +92,74 @@ async def test_text_that_looks_like_a_model_stays(passage: Passage, receiver: Re
     assert chunk["model"] == "default/llama"
 
 
-@pytest.mark.parametrize("shows_usage", [False, True])
+@pytest.mark.parametrize(
+    ("options", "shows_usage"),
+    [
+        ({"include_usage": True}, True),
+        ({"include_usage": False}, False),
+        (None, False),
+        ("x", False),
+    ],
+)
 async def test_usage_is_for_who_asks_for_it(
-    shows_usage: bool, passage: Passage, receiver: Receiver
+    options: Any, shows_usage: bool, receiver: Receiver
 ) -> None:
-    passage.open("m", shows_usage=shows_usage, headers={})
     whole = event("x") + USAGE + DONE
-    assert await through(passage, whole) == whole
-    assert (USAGE in receiver.body) == shows_usage
+    assert await through(passing(receiver, options), whole) == whole
+    assert (b"usage" in receiver.body) == shows_usage
+    assert receiver.body.endswith(DONE)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "asked", "passes"),
+    [
+        (CHAT, {"stream": True}, CHAT, True),
+        (CHAT, {"stream": True}, "/v1/responses", False),
+        (CHAT, {"stream": "yes"}, CHAT, False),
+        (CHAT, {}, CHAT, False),
+        (CHAT, None, CHAT, False),
+        ("/v1/messages", {"stream": True}, CHAT, False),
+        ("/v1/messages", {"stream": True}, "/v1/messages", False),
+    ],
+)
+def test_which_streams_pass(
+    path: str, body: Any, asked: str, passes: bool, receiver: Receiver
+) -> None:
+    passage = Passage(receiver.receive, receiver.send, path, body)
+    assert not passage.lets_through(asked)
+    passage.open({})
+    assert passage.lets_through(asked) == passes
+
+
+@pytest.mark.parametrize("end", [b"", b"data: [DONE]", b"data: [DONE]\n"])
+async def test_a_stream_without_a_proper_end_gets_one(
+    end: bytes, passage: Passage, receiver: Receiver
+) -> None:
+    told = await through(passage, event("x") + end)
+    assert receiver.body.count(DONE) == 1
+    assert receiver.body.endswith(DONE)
+    assert told.endswith(b"\n\n")
+
+
+async def test_a_stream_that_litellm_ends_says_so(passage: Passage, receiver: Receiver) -> None:
+    stream = passage.through(given(event("x"), event("y"), DONE), "pod", still)
+    await anext(stream)
+    await passage.answer({"type": "http.response.body", "body": b""})
+    assert b"ended the stream" in receiver.body
+    assert DONE not in receiver.body
+
+
+async def test_a_connection_that_stays_open_does_not_hold_the_end(
+    monkeypatch: pytest.MonkeyPatch, passage: Passage, receiver: Receiver
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield event("x") + DONE
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("vllm_worker.gateway.passage._END_S", 0.01)
+    async for _ in passage.through(parts(), "pod", still):
+        pass
+    await passage.answer({"type": "http.response.body", "body": b""})
     assert receiver.body.endswith(DONE)
 
 
@@ -144,4 +211,24 @@ async def test_the_stream_of_a_client_that_leaves_ends_at_the_provider(passage: 
     await passage.listen()
     assert closed
     await passage.gone()
-    assert (await passage.hear())["type"] == "http.disconnect"
+
+
+async def test_what_breaks_since_the_client_has_left_is_an_end_for_litellm(
+    passage: Passage, receiver: Receiver
+) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield event("x")
+        await passage.listen()
+        raise aiohttp.ClientPayloadError
+
+    told = [part async for part in passage.through(breaking(), "pod", still)]
+    assert told == [event("x")]
+    assert b"broke off" not in receiver.body
+
+
+async def test_litellm_hears_that_a_client_has_left_which_gets_no_stream(
+    passage: Passage,
+) -> None:
+    await passage.listen({"type": "http.request", "body": b"{}"})
+    heard = [(await passage.hear())["type"] for _ in range(3)]
+    assert heard == ["http.request", "http.disconnect", "http.disconnect"]

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from starlette.types import Message
 
 from vllm_worker.gateway.file import Provider
-from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages
 from vllm_worker.gateway.upstream import Upstream
 
 FAILURE = {"message": "too long", "type": "BadRequestError", "param": "messages", "code": 400}
@@ -93,6 +93,7 @@ async def ask(path: str, password: str = "password", **given: Any) -> httpx.Resp
 async def ask_with_a_passage(model: str, *, is_open: bool = True) -> tuple[str, list[Message]]:
     """What LiteLLM gets of a stream, and what the client gets by the passage."""
     passages, sent = Passages(), list[Message]()
+    asked = {"model": "default/m", "stream": True, "stream_options": {"include_usage": True}}
 
     async def send(message: Message) -> None:
         sent.append(message)
@@ -100,16 +101,17 @@ async def ask_with_a_passage(model: str, *, is_open: bool = True) -> tuple[str, 
     async def receive() -> Message:
         return await asyncio.Future()
 
+    passage = Passage(receive, send, "/v1/chat/completions", asked)
     async with (
         upstream(passages, "password") as client,
-        passages.made(receive, send) as (token, passage),
+        passages.made(passage) as token,
     ):
         if is_open:
-            passage.open("default/m", shows_usage=True, headers={})
+            passage.open({})
         headers = {TOKEN_HEADER: token}
         answer = await client.post(CHAT, json={"model": model}, headers=headers)
         again = await client.post(CHAT, json={"model": model}, headers=headers)
-        assert again.status_code == (409 if passage.has_begun else answer.status_code)
+        assert again.status_code == (409 if passage.is_answered else answer.status_code)
     return answer.text, sent
 
 
@@ -120,7 +122,6 @@ async def test_a_request_goes_on_with_the_endpoints_key() -> None:
         "key": "Bearer rpa_1",
         "body": {"model": "m"},
     }
-    assert (await ask("/cold/v1/models")).json()["path"] == "/v2/abc/openai/v1/models"
 
 
 @pytest.mark.parametrize("model", ["fails", "fails as a job", "fails in a stream"])
@@ -184,12 +185,34 @@ async def test_what_a_client_has_left_is_not_waited_for() -> None:
         pass
 
     passages = Passages()
-    async with upstream(passages, "password") as client, passages.made(receive, send) as (token, _):
+    passage = Passage(receive, send)
+    async with upstream(passages, "password") as client, passages.made(passage) as token:
         headers = {TOKEN_HEADER: token}
         answers = [
             await client.post(CHAT, json={"model": "sleeps"}, headers=headers) for _ in range(2)
         ]
     assert [answer.status_code for answer in answers] == [499, 409]
+
+
+async def test_a_provider_gets_the_clients_own_body_with_its_name_of_the_model() -> None:
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(_: Message) -> None:
+        pass
+
+    body = {"model": "default/m", "min_p": 0.1, "fallbacks": [], "cache": {"ttl": 1}}
+    passage = Passage(receive, send, "/v1/chat/completions", body)
+    passages = Passages()
+    async with upstream(passages, "password") as client, passages.made(passage) as token:
+        headers = {TOKEN_HEADER: token}
+        answer = await client.post(CHAT, json={"model": "m"}, headers=headers)
+    assert answer.json()["body"] == {"model": "m", "min_p": 0.1, "fallbacks": []}
+
+
+@pytest.mark.parametrize("path", ["files", "model/m/invoke", "../v2/other/run"])
+async def test_other_paths_of_a_provider_are_not_asked_for(path: str) -> None:
+    assert (await ask(f"/cold/v1/{path}", json={"model": "m"})).status_code == 404
 
 
 async def test_a_key_goes_to_no_other_place() -> None:

@@ -41,12 +41,14 @@ _KEEP_ALIVE_S = 75
 _UPSTREAM = "/upstream"
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 """Upstream limits the wait for the beginning of an answer."""
-_LITELLM = {
+_VARIABLES = {
     "LITELLM_LOG": "ERROR",
     "LITELLM_DONT_SHOW_FEEDBACK_BOX": "true",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it is downloaded at import
     "DISABLE_ADMIN_UI": "True",
     "NO_DOCS": "True",
+    "REPEATED_STREAMING_CHUNK_LIMIT": "1000000000",  # else equal tokens end a stream
+    "NETRC": os.devnull,  # aiohttp would take keys from there
 }
 
 
@@ -63,6 +65,7 @@ async def _serve(file: GatewayFile, environ: Mapping[str, str]) -> None:
         listener = listen(file.host, file.port)
     except CannotListenError as error:
         raise StartFailure(f"{file.host}:{file.port} cannot be listened on: {error}") from None
+    os.environ.update(_VARIABLES)
     connector = aiohttp.TCPConnector(limit=0)
     with listener, tempfile.TemporaryDirectory(prefix="gateway-") as folder:
         async with aiohttp.ClientSession(
@@ -118,7 +121,6 @@ async def _assemble(
 def _litellm(config: Path) -> Any:
     """LiteLLM's application, which reads its configuration when it starts."""
     logger.info("importing LiteLLM")
-    os.environ.update(_LITELLM)
     # It does not start without one. Nobody has it: who may ask is the hooks' to say.
     os.environ["LITELLM_MASTER_KEY"] = f"sk-{secrets.token_urlsafe(32)}"
     os.environ["CONFIG_FILE_PATH"] = str(config)

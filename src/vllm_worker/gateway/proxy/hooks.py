@@ -5,6 +5,7 @@ file first.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
@@ -12,19 +13,25 @@ from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 from starlette.requests import Request
 
 from vllm_worker.gateway.access import Access, Refused
+from vllm_worker.gateway.fields import FORM, fingerprint
 from vllm_worker.gateway.file import GatewayFile
 from vllm_worker.gateway.front import PROVIDER_HEADER
 from vllm_worker.gateway.litellm_config import PINNED
-from vllm_worker.gateway.passage import TOKEN_HEADER, Passages
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages
 
 logger = logging.getLogger(__name__)
 
-_PASSED_ON = ("acompletion", "atext_completion")
-"""LiteLLM's names of the routes whose events are the provider's; others it makes by itself."""
+_LITELLMS = {
+    "litellm_call_id", "litellm_logging_obj", "litellm_metadata", "metadata", "secret_fields",
+    "proxy_server_request", "client_side_timeout",
+}  # fmt: skip
+"""What LiteLLM adds to a form's fields."""
 
 
 def _as_litellm(refused: Refused) -> ProxyException:
-    return ProxyException(refused.message, refused.type, refused.param, refused.status)
+    exception = ProxyException(refused.message, refused.type, refused.param, refused.status)
+    exception.status_code = refused.status  # where LiteLLM's transcriptions look
+    return exception
 
 
 async def who_asks(request: Request, api_key: str | None) -> UserAPIKeyAuth:
@@ -62,6 +69,7 @@ class Hooks(CustomLogger):  # type: ignore[misc]
         name, model = user_api_key_dict.key_alias or "", str(data.get("model", ""))
         headers = data.get("proxy_server_request", {}).get("headers", {})
         try:
+            passage = self._passage(headers.get(TOKEN_HEADER), data)
             if provider := headers.get(PROVIDER_HEADER):
                 self.access.check_at(provider, name, model)
                 data["model"] = f"{PINNED}{provider}/{model}"
@@ -69,30 +77,30 @@ class Hooks(CustomLogger):  # type: ignore[misc]
                 self.access.check(name, model)
         except Refused as refused:
             raise _as_litellm(refused) from None
-        self._set_cache(name, data)
-        if (token := headers.get(TOKEN_HEADER)) and call_type in _PASSED_ON:
-            data["extra_headers"] = {TOKEN_HEADER: token}
-            self._open_passage(token, model, data)
+        self._set_cache(name, data, passage)
+        passage.open(self._cache_header(False))
+        data["extra_headers"] = {TOKEN_HEADER: headers[TOKEN_HEADER]}
         return data
 
-    def _open_passage(self, token: str, model: str, data: dict[str, Any]) -> None:
+    def _passage(self, token: str, data: Mapping[str, Any]) -> Passage:
+        """The request's. Raises Refused for a form's field that LiteLLM might take for its own."""
         passage = self.passages.get(token)
-        if passage and data.get("stream") is True:
-            asked = data["proxy_server_request"].get("body", {}).get("stream_options") or {}
-            shows_usage = bool(asked.get("include_usage"))
-            passage.open(model, shows_usage=shows_usage, headers=self._cache_header(False))
+        assert passage, "the front makes one for each request"
+        more = sorted(set(data) - FORM - _LITELLMS) if passage.body is None else []
+        if more:
+            raise Refused(400, f"{more[0]} is not among {', '.join(sorted(FORM))}.", more[0])
+        return passage
 
     def _cache_header(self, hit: bool) -> dict[str, str]:
         return {"x-cache": "hit" if hit else "miss"} if self.file.cache.kind != "off" else {}
 
-    def _set_cache(self, name: str, data: dict[str, Any]) -> None:
+    def _set_cache(self, name: str, data: dict[str, Any], passage: Passage) -> None:
         asked = data.get("cache")
         wanted = dict(asked) if isinstance(asked, dict) else {}
-        wanted.pop("namespace", None)
         if wanted.get("ttl"):
             wanted["use-cache"] = True
-        if not self.file.cache.shared:
-            wanted["namespace"] = name
+        whose = "" if self.file.cache.shared else name
+        wanted["namespace"] = f"{whose}:{fingerprint(passage.body or {})}"
         data["cache"] = wanted
 
     async def async_filter_listed_models(
