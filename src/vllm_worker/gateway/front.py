@@ -133,8 +133,10 @@ async def _shown(scope: Scope, passage: Passage) -> Message | None:
     if scope["path"] not in {*SHOWN, *FORMS}:
         return None
     request = Request(scope, passage.receive)
-    is_form = request.headers.get("content-type", "").startswith(
-        ("multipart/", "application/x-www-form")
+    is_form = (
+        request.headers.get("content-type", "")
+        .lower()
+        .startswith(("multipart/", "application/x-www-form"))
     )
     if is_form != (scope["path"] in FORMS):
         kind = "JSON" if is_form else "multipart/form-data"
