@@ -27,7 +27,7 @@ async def test_a_list_becomes_entities_and_the_file_wins(
 
 
 async def test_a_provider_that_lists_nothing_has_what_the_file_says(
-    providers_session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+    providers_session: aiohttp.ClientSession, worker_log: pytest.LogCaptureFixture
 ) -> None:
     assert list(await discover(FILE, {"pod": {}}, providers_session)) == ["team-a/listed"]
-    assert "pod does not list its models (ClientResponseError)" in caplog.text
+    assert "pod does not list its models (ClientResponseError)" in worker_log.text
