@@ -216,6 +216,26 @@ def test_options_of_litellms_do_nothing(more: dict[str, Any], bob: openai.OpenAI
     assert "RunPod" in (ask().choices[0].message.content or "")
 
 
+def test_no_tool_of_anthropics_leads_to_another_model(gateway: Gateway) -> None:
+    client = anthropic.Anthropic(base_url=gateway.url, api_key="bob's", max_retries=0)
+    advisor: Any = {"type": "advisor_20260301", "name": "advisor", "model": "default/demo"}
+    with pytest.raises(anthropic.BadRequestError, match="tools"):
+        client.messages.create(
+            model="team-a/http", messages=QUESTION, max_tokens=5, tools=[advisor]
+        )
+
+
+@pytest.mark.parametrize("stream", [1, "true"])
+def test_an_odd_stream_is_refused_and_takes_no_provider_away(
+    stream: Any, bob: openai.OpenAI
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="stream"):
+        bob.chat.completions.create(
+            model="team-a/http", messages=QUESTION, extra_body={"stream": stream}
+        )
+    bob.chat.completions.create(model="team-a/http", messages=QUESTION, max_tokens=1)
+
+
 def test_a_workers_own_fields_arrive(alice: openai.OpenAI) -> None:
     more: Any = {"extra_body": {"structured_outputs": {"choice": ["llama"]}}}
     chat = alice.chat.completions.create(model="team-a/http", messages=QUESTION, **more)

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from vllm_worker.errors import BadRequest
+
 _ALWAYS = {"model", "stream", "stream_options", "cache", "user"}
 SHOWN: Mapping[str, set[str]] = {
     "/v1/chat/completions": _ALWAYS | {"messages"},
     "/v1/completions": _ALWAYS | {"prompt"},
-    "/v1/embeddings": _ALWAYS | {"input", "encoding_format", "dimensions"},
+    "/v1/embeddings": _ALWAYS | {"input", "encoding_format"},
     "/v1/responses": _ALWAYS | {"input", "previous_response_id", "store", "background"},
     "/v1/messages": _ALWAYS | {
         "messages", "max_tokens", "system", "stop_sequences", "temperature", "top_k", "top_p",
-        "tools", "tool_choice", "thinking",
+        "tools", "tool_choice",
     },
 }  # fmt: skip
-"""By path. Those of messages are all of Anthropic's, since LiteLLM translates them."""
+"""By path. Those of messages are Anthropic's, since LiteLLM translates them; it refuses `thinking`
+for models that it does not know.
+"""
 
 FORMS = {"/v1/audio/transcriptions"}
 """Routes that take a form."""
@@ -32,6 +36,26 @@ FORM = {
 """Its fields: LiteLLM reads a form by itself."""
 
 _OURS = {"cache"}
+
+
+def check(path: str, body: Mapping[str, Any]) -> None:
+    """Raises BadRequest for what LiteLLM does not understand, and would take for a failure of the
+    provider, or what it would ask other models for.
+    """
+    if not isinstance(body.get("stream"), bool | None):
+        raise BadRequest("stream has to be true or false.", "stream")
+    if "messages" in SHOWN[path] and not _are_objects(body.get("messages")):
+        raise BadRequest("messages has to be a list of objects.", "messages")
+    if body.get("encoding_format") not in (None, "float", "base64"):
+        raise BadRequest("encoding_format has to be float or base64.", "encoding_format")
+    if path == "/v1/messages":
+        tools = body.get("tools") or []
+        if not _are_objects(tools) or any(tool.get("type", "custom") != "custom" for tool in tools):
+            raise BadRequest("tools are custom ones here, without another type.", "tools")
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def shown(path: str, body: Mapping[str, Any]) -> dict[str, Any]:

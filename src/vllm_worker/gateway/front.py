@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_worker.errors import BadRequest, NoSuchRoute
-from vllm_worker.gateway.fields import FORMS, SHOWN, shown
+from vllm_worker.gateway.fields import FORMS, SHOWN, check, shown
 from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages
 from vllm_worker.web.requests import RequestError, json_response, parse_json, read_body
 
@@ -94,6 +94,8 @@ class Front:
         try:
             if app is self._app and scope["method"] == "POST":
                 first = await _shown(scope, passage)
+        except BadRequest as error:
+            app = json_response({"error": error.as_object()}, error.code)
         except RequestError as error:
             app = json_response({"error": BadRequest(error.message).as_object()}, error.status)
         except ClientDisconnect:
@@ -128,7 +130,7 @@ class Front:
 async def _shown(scope: Scope, passage: Passage) -> Message | None:
     """The body that LiteLLM is shown of JSON, of which the passage keeps all.
 
-    Raises RequestError, ClientDisconnect.
+    Raises BadRequest, RequestError, ClientDisconnect.
     """
     if scope["path"] not in {*SHOWN, *FORMS}:
         return None
@@ -146,6 +148,7 @@ async def _shown(scope: Scope, passage: Passage) -> Message | None:
     body = parse_json(await read_body(request, _LARGEST_BODY))
     if not isinstance(body, dict):
         raise RequestError(400, "The body has to be a JSON object.")
+    check(scope["path"], body)
     passage.body = body
     content = json.dumps(shown(scope["path"], body)).encode()
     headers = MutableHeaders(scope=scope)

@@ -90,6 +90,8 @@ class Upstream:
             return _error(401, "This path is the gateway's own.")
         if request.path_params["path"] not in _PATHS:
             return _error(404, f"The gateway does not ask for {request.path_params['path']}.")
+        if not passage and f"/v1/{request.path_params['path']}" not in FORMS:
+            return _error(403, "Nobody has asked for this.")  # LiteLLM by itself
         if passage and (passage.is_answered or passage.left.is_set()):
             # Of this status LiteLLM does not conclude that the provider has failed.
             return _error(409, "There is nobody for another answer.")
@@ -119,8 +121,11 @@ class Upstream:
             whole = told_seldom(passed, _TELL_LITELLM_S)
         elif _is_stream(answer):
             whole = self.merger.merged(whole)
+        status = answer.status
+        if status == 404 and passage and (passage.body or {}).get("previous_response_id"):
+            status = 400  # what is gone is the response: of 404 LiteLLM thinks that it is the model
         kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
-        return StreamingResponse(whole, answer.status, kept)
+        return StreamingResponse(whole, status, kept)
 
 
 async def _either_gone(request: Request, passage: Passage | None) -> None:

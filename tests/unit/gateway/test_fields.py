@@ -1,8 +1,10 @@
 import json
+from typing import Any
 
 import pytest
 
-from vllm_worker.gateway.fields import SHOWN, completed, fingerprint, shown
+from vllm_worker.errors import BadRequest
+from vllm_worker.gateway.fields import SHOWN, check, completed, fingerprint, shown
 
 CHAT = {"model": "default/m", "messages": [], "temperature": 1, "num_retries": 7, "cache": {}}
 
@@ -37,3 +39,30 @@ def test_the_provider_gets_the_rest_but_for_our_own() -> None:
 def test_answers_of_different_requests_are_told_apart() -> None:
     assert fingerprint(CHAT) == fingerprint({**CHAT, "cache": {"ttl": 9}, "input": "x"})
     assert fingerprint(CHAT) != fingerprint({**CHAT, "temperature": 0})
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "field"),
+    [
+        ("/v1/chat/completions", {"stream": 1}, "stream"),
+        ("/v1/chat/completions", {"stream": "true"}, "stream"),
+        ("/v1/completions", {"stream": [1]}, "stream"),
+        ("/v1/chat/completions", {"messages": 5}, "messages"),
+        ("/v1/messages", {"messages": ["x"]}, "messages"),
+        ("/v1/embeddings", {"encoding_format": "bytes"}, "encoding_format"),
+        ("/v1/messages", {"tools": [{"type": "advisor_20260301", "model": "x"}]}, "tools"),
+        ("/v1/messages", {"tools": [{"name": "a"}, {"type": None}]}, "tools"),
+        ("/v1/messages", {"tools": {"type": "advisor_20260301"}}, "tools"),
+    ],
+)
+def test_what_litellm_would_misunderstand_is_refused(path: str, more: Any, field: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        check(path, {"messages": []} | more)
+    assert refused.value.param == field
+
+
+@pytest.mark.parametrize("path", SHOWN)
+def test_ordinary_requests_are_not(path: str) -> None:
+    tools = [{"name": "a", "input_schema": {}}, {"type": "custom", "name": "b"}]
+    check(path, {"messages": [], "stream": None, "encoding_format": "float", "tools": tools})
+    check(path, {"messages": [{}], "stream": True})

@@ -106,7 +106,7 @@ async def test_litellm_is_shown_no_more_than_it_needs() -> None:
 
 async def test_headers_with_options_for_litellm_are_taken_away() -> None:
     options = {"x-litellm-timeout": "1", TOKEN_HEADER: "guessed", "x-other": "1"}
-    request, _, _ = await reached(json={}, headers=options)
+    request, _, _ = await reached(json={"messages": []}, headers=options)
     assert "x-litellm-timeout" not in request.headers
     assert request.headers["x-other"] == "1"
     assert request.headers[TOKEN_HEADER] != "guessed"
@@ -124,6 +124,7 @@ async def test_a_form_is_litellms_to_read() -> None:
     [
         ("/v1/chat/completions", {"content": b"{"}, 400),
         ("/v1/chat/completions", {"content": b"[]"}, 400),
+        ("/v1/chat/completions", {"json": {"messages": [], "stream": 1}}, 400),
         ("/v1/chat/completions", {"data": {"model": "m"}}, 415),
         ("/v1/chat/completions", {"files": {"file": b"x"}}, 415),
         ("/v1/audio/transcriptions", {"json": {}}, 415),

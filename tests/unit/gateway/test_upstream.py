@@ -47,6 +47,8 @@ async def runpod(request: web.Request) -> web.StreamResponse:
         case "is busy":
             headers = {"Retry-After": "3"}
             return web.json_response({"error": {"message": "busy"}}, status=429, headers=headers)
+        case "gone":
+            return web.json_response({"error": FAILURE}, status=404)
         case "leads away":
             raise web.HTTPTemporaryRedirect("http://elsewhere/")
         case "sleeps":
@@ -86,8 +88,19 @@ async def upstream(passages: Passages, password: str) -> AsyncIterator[httpx.Asy
 
 
 async def ask(path: str, password: str = "password", **given: Any) -> httpx.Response:
-    async with upstream(Passages(), password) as client:
-        return await client.request("POST" if given else "GET", path, **given)
+    """For a client that waits."""
+
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(_: Message) -> None:
+        pass
+
+    passages = Passages()
+    passage = Passage(receive, send)
+    async with upstream(passages, password) as client, passages.made(passage) as token:
+        headers = {TOKEN_HEADER: token}
+        return await client.request("POST" if given else "GET", path, headers=headers, **given)
 
 
 async def ask_with_a_passage(model: str, *, is_open: bool = True) -> tuple[str, list[Message]]:
@@ -208,6 +221,28 @@ async def test_a_provider_gets_the_clients_own_body_with_its_name_of_the_model()
         headers = {TOKEN_HEADER: token}
         answer = await client.post(CHAT, json={"model": "m"}, headers=headers)
     assert answer.json()["body"] == {"model": "m", "min_p": 0.1, "fallbacks": []}
+
+
+async def test_a_response_that_is_gone_is_not_a_model_that_is_gone() -> None:
+    async def receive() -> Message:
+        return await asyncio.Future()
+
+    async def send(_: Message) -> None:
+        pass
+
+    for body, status in (({}, 404), ({"previous_response_id": "resp_1"}, 400)):
+        passage = Passage(receive, send, "/v1/responses", body)
+        passages = Passages()
+        async with upstream(passages, "password") as client, passages.made(passage) as token:
+            headers = {TOKEN_HEADER: token}
+            path = "/cold/v1/responses"
+            answer = await client.post(path, json={"model": "gone"}, headers=headers)
+        assert answer.status_code == status
+
+
+async def test_what_no_client_has_asked_for_is_not_asked_for() -> None:
+    async with upstream(Passages(), "password") as client:
+        assert (await client.post(CHAT, json={"model": "m"})).status_code == 403
 
 
 @pytest.mark.parametrize("path", ["files", "model/m/invoke", "../v2/other/run"])

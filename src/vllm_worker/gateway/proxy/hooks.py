@@ -79,7 +79,8 @@ class Hooks(CustomLogger):  # type: ignore[misc]
             raise _as_litellm(refused) from None
         self._set_cache(name, data, passage)
         passage.open(self._cache_header(False))
-        data["extra_headers"] = {TOKEN_HEADER: headers[TOKEN_HEADER]}
+        if passage.body is not None:  # a form would have it as a field
+            data["extra_headers"] = {TOKEN_HEADER: headers[TOKEN_HEADER]}
         return data
 
     def _passage(self, token: str, data: Mapping[str, Any]) -> Passage:
