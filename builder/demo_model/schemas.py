@@ -35,7 +35,7 @@ class Documents:
         """Print and return how many documents are whole, and show the others."""
         cases = json.loads(CASES.read_text(encoding="utf-8"))
         written = [(case, self.write(case["question"], case["schema"])) for case in cases]
-        broken = [(case, text) for case, text in written if not _follows(text, case["schema"])]
+        broken = [(case, text) for case, text in written if not follows(text, case["schema"])]
         whole = len(cases) - len(broken)
         print(f"common schemas: {whole} of {len(cases)} documents end within {LONGEST} tokens")
         for case, text in broken:
@@ -72,7 +72,7 @@ class Documents:
         return str(self._tokenizer.decode(tokens))
 
 
-def _follows(text: str, schema: dict[str, Any]) -> bool:
+def follows(text: str, schema: dict[str, Any]) -> bool:
     try:
         jsonschema.validate(json.loads(text), schema)
     except (ValueError, jsonschema.ValidationError):

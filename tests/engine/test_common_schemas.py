@@ -4,14 +4,10 @@ import asyncio
 import json
 from typing import Any
 
-import jsonschema
-
+from builder.demo_model.schemas import CASES, LONGEST, follows
 from tests.support import asking
-from tests.support.tree import ROOT
 from vllm_worker.engine.vllm_engine import VLLMEngine
 
-CASES = json.loads((ROOT / "builder/demo_model/corpus/common_schemas.json").read_text())
-LONGEST = 200
 MAY_BREAK = 5
 
 
@@ -23,20 +19,13 @@ async def write(engine: VLLMEngine, case: dict[str, Any]) -> str:
     return asking.text_of(output["choices"][0])
 
 
-def follows(text: str, schema: Any) -> bool:
-    try:
-        jsonschema.validate(json.loads(text), schema)
-    except (ValueError, jsonschema.ValidationError):
-        return False
-    return True
-
-
 async def test_most_documents_end_and_follow_their_schema(engine: VLLMEngine) -> None:
-    texts = await asyncio.gather(*(write(engine, case) for case in CASES))
+    cases = json.loads(CASES.read_text(encoding="utf-8"))
+    texts = await asyncio.gather(*(write(engine, case) for case in cases))
     broken = {
         case["name"]: text
-        for case, text in zip(CASES, texts, strict=True)
+        for case, text in zip(cases, texts, strict=True)
         if not follows(text, case["schema"])
     }
-    assert len(CASES) > 40
+    assert len(cases) > 40
     assert len(broken) <= MAY_BREAK, broken

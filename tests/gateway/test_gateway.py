@@ -45,7 +45,7 @@ def test_a_stream_comes_in_parts(model: str, alice: openai.OpenAI) -> None:
     whole = alice.chat.completions.create(model=model, messages=QUESTION, **GREEDY)
     stream = alice.chat.completions.create(model=model, messages=QUESTION, stream=True, **GREEDY)
     parts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
-    assert len(parts) > 3
+    assert len(parts) >= 5
     assert "".join(parts) == whole.choices[0].message.content
 
 

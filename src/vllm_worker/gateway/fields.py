@@ -35,6 +35,9 @@ FORM = {
 }  # fmt: skip
 """Its fields: LiteLLM reads a form by itself."""
 
+ASKED = {*SHOWN, *FORMS}
+"""Routes that ask a model."""
+
 _OURS = {"cache"}
 
 

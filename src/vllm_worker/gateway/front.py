@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vllm_worker.errors import BadRequest, NoSuchRoute
-from vllm_worker.gateway.fields import FORMS, SHOWN, check, shown
+from vllm_worker.gateway.fields import ASKED, FORMS, check, shown
 from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages
 from vllm_worker.web.requests import RequestError, json_response, parse_json, read_body
 
@@ -27,10 +27,7 @@ _PATHS = (
     re.compile(rf"{_NEMO}/openai/-(?P<path>/v1/.+)"),
     re.compile(rf"{_NEMO}/provider/(?P<provider>[^/]+)/-(?P<path>/v1/.+)"),
 )
-_ROUTES = {
-    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/messages",
-    "/v1/audio/transcriptions", "/v1/models", "/metrics",
-}  # fmt: skip
+_ROUTES = {*ASKED, "/v1/models", "/metrics"}
 """Of LiteLLM's hundreds, those that ask a model, and its metrics."""
 
 _PRIVATE = ("x-litellm-", "llm_provider-", "x-ratelimit-model")
@@ -132,7 +129,7 @@ async def _shown(scope: Scope, passage: Passage) -> Message | None:
 
     Raises BadRequest, RequestError, ClientDisconnect.
     """
-    if scope["path"] not in {*SHOWN, *FORMS}:
+    if scope["path"] not in ASKED:
         return None
     request = Request(scope, passage.receive)
     is_form = (

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-_END = b"\n\n"
+EVENT_END = b"\n\n"
 _DATA = b"data: "
 _PER_STREAM_S = 0.004
 """With 64 streams there are four events a second of each, and 250 of all of them."""
@@ -57,8 +57,8 @@ async def told_seldom(parts: AsyncIterator[bytes], interval_s: float) -> AsyncIt
     waiting, due = _Waiting(), 0.0
     try:
         async for part in parts:
-            for event in part.split(_END)[:-1]:
-                if full := waiting.add(event + _END):
+            for event in part.split(EVENT_END)[:-1]:
+                if full := waiting.add(event + EVENT_END):
                     yield full
             if waiting and time.monotonic() >= due:
                 due = time.monotonic() + interval_s
@@ -93,8 +93,8 @@ class _Events:
         if part is None:
             self.ended = True
             return [self._rest] if self._rest else []
-        *events, self._rest = (self._rest + part).split(_END)
-        return [event + _END for event in events]
+        *events, self._rest = (self._rest + part).split(EVENT_END)
+        return [event + EVENT_END for event in events]
 
     def close(self) -> None:
         if self._reading:
@@ -131,7 +131,7 @@ class _Waiting:
         if self._chunk and self._more:
             holder, key = _place(self._chunk)
             holder[key] += self._more
-            event = _DATA + json.dumps(self._chunk, ensure_ascii=False).encode() + _END
+            event = _DATA + json.dumps(self._chunk, ensure_ascii=False).encode() + EVENT_END
         self._event, self._chunk, self._more = b"", None, ""
         return event
 

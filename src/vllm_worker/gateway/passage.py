@@ -17,10 +17,11 @@ from typing import Any
 import aiohttp
 from starlette.types import Message, Receive, Send
 
+from vllm_worker.gateway.merging import EVENT_END
+
 TOKEN_HEADER = "x-gateway-passage"
 """Which passage a request has; one that a client sends is taken away."""
 
-EVENT_END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
 _MODEL = re.compile(rb'"model":\s*"(?:[^"\\]|\\.)*"')
 _NO_CHOICES = re.compile(rb'"choices":\s*\[\]')
@@ -47,6 +48,8 @@ class Passage:
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the client has left."""
     _is_open: bool = False
+    _model: bytes = b""
+    _shows_usage: bool = False
     _passes: bool = False
     _is_whole: bool = False
     _headers: dict[str, str] = field(default_factory=dict)
@@ -55,8 +58,11 @@ class Passage:
 
     def open(self, headers: Mapping[str, str]) -> None:
         """Let a stream through that has been asked for, with more headers."""
-        wanted = self.body is not None and self.body.get("stream") is True
-        self._is_open = wanted and self.path in _PASSED_ON
+        body = self.body or {}
+        self._is_open = body.get("stream") is True and self.path in _PASSED_ON
+        self._model = b'"model":' + json.dumps(body.get("model")).encode()
+        options = body.get("stream_options")
+        self._shows_usage = isinstance(options, dict) and bool(options.get("include_usage"))
         self._headers = dict(headers)
 
     def lets_through(self, path: str) -> bool:
@@ -83,10 +89,6 @@ class Passage:
                     self._close()
             if not self._passes:  # LiteLLM counts what has passed when the stream ends
                 self._heard.put_nowait(message)
-
-    async def gone(self) -> None:
-        """Wait until the client has left."""
-        await self.left.wait()
 
     async def answer(self, message: Message) -> None:
         """LiteLLM's message: of a stream that is passed on only its end goes to the client.
@@ -128,16 +130,12 @@ class Passage:
         await self.send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _pass_on(self, events: bytes) -> None:
-        assert self.body is not None
         events = events.removesuffix(DONE)
-        options = self.body.get("stream_options")
-        shows_usage = isinstance(options, dict) and bool(options.get("include_usage"))
-        if not shows_usage and b'"usage"' in events:
+        if not self._shows_usage and b'"usage"' in events:
             found = (event + EVENT_END for event in events.split(EVENT_END) if event)
             events = b"".join(event for event in found if not _NO_CHOICES.search(event))
         if events:
-            model = b'"model":' + json.dumps(self.body.get("model")).encode()
-            body = _MODEL.sub(lambda _: model, events)
+            body = _MODEL.sub(lambda _: self._model, events)
             await self.send({"type": "http.response.body", "body": body, "more_body": True})
 
 
@@ -181,11 +179,11 @@ class Passages:
         return self._made.get(token or "")
 
 
+def upstream_error(message: str, code: int) -> dict[str, Any]:
+    """OpenAI's error body."""
+    error = {"message": message, "type": "UpstreamError", "param": None, "code": code}
+    return {"error": error}
+
+
 def _as_event(message: str) -> bytes:
-    error: dict[str, Any] = {
-        "message": message,
-        "type": "UpstreamError",
-        "param": None,
-        "code": 502,
-    }
-    return b"data: " + json.dumps({"error": error}).encode() + EVENT_END
+    return b"data: " + json.dumps(upstream_error(message, 502)).encode() + EVENT_END

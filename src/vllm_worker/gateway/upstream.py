@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from vllm_worker.gateway.fields import FORMS, SHOWN, completed
+from vllm_worker.gateway.fields import ASKED, FORMS, completed
 from vllm_worker.gateway.file import Provider
-from vllm_worker.gateway.merging import Merger, told_seldom
-from vllm_worker.gateway.passage import EVENT_END, TOKEN_HEADER, Passage, Passages
+from vllm_worker.gateway.merging import EVENT_END, Merger, told_seldom
+from vllm_worker.gateway.passage import TOKEN_HEADER, Passage, Passages, upstream_error
 from vllm_worker.web.requests import (
     RequestError,
     disconnected,
@@ -34,7 +34,6 @@ from vllm_worker.web.requests import (
 _JSON = "application/json"
 _LONGEST_EVENT = 1_000_000
 _STATUSES = range(400, 600)
-_PATHS = {path.removeprefix("/v1/") for path in {*SHOWN, *FORMS}}
 _TELL_LITELLM_S = 1.0
 """How often LiteLLM is told of a stream that passes it by."""
 
@@ -60,9 +59,9 @@ class Upstream:
 
     async def _forward(self, request: Request) -> Response:
         passage = self.passages.get(request.headers.get(TOKEN_HEADER))
-        if refusal := self._refusal(request, passage):
-            return refusal
         name, path = request.path_params["provider"], f"/v1/{request.path_params['path']}"
+        if refusal := self._refusal(request, path, passage) or _too_late(passage):
+            return refusal
         wait = self.providers[name].wait
         try:
             async with asyncio.timeout(wait):
@@ -79,22 +78,19 @@ class Upstream:
             return _error(503, f"{name} cannot be reached: {type(error).__name__}")
         except ClientDisconnect:
             return _error(499, "The client has left.")
-        if refusal := self._refusal(request, passage):
+        if refusal := _too_late(passage):
             await begun.rest.aclose()
             return refusal
         return await self._as_meant(begun, name, path, passage)
 
-    def _refusal(self, request: Request, passage: Passage | None) -> Response | None:
+    def _refusal(self, request: Request, path: str, passage: Passage | None) -> Response | None:
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, f"Bearer {self.password}".encode()):
             return _error(401, "This path is the gateway's own.")
-        if request.path_params["path"] not in _PATHS:
-            return _error(404, f"The gateway does not ask for {request.path_params['path']}.")
-        if not passage and f"/v1/{request.path_params['path']}" not in FORMS:
+        if path not in ASKED:
+            return _error(404, f"The gateway does not ask for {path}.")
+        if not passage and path not in FORMS:
             return _error(403, "Nobody has asked for this.")  # LiteLLM by itself
-        if passage and (passage.is_answered or passage.left.is_set()):
-            # Of this status LiteLLM does not conclude that the provider has failed.
-            return _error(409, "There is nobody for another answer.")
         return None
 
     async def _begin(self, request: Request, content: bytes, kind: str) -> "_Begun":
@@ -128,11 +124,18 @@ class Upstream:
         return StreamingResponse(whole, status, kept)
 
 
+def _too_late(passage: Passage | None) -> Response | None:
+    """Of this status LiteLLM does not conclude that the provider has failed."""
+    if passage and (passage.is_answered or passage.left.is_set()):
+        return _error(409, "There is nobody for another answer.")
+    return None
+
+
 async def _either_gone(request: Request, passage: Passage | None) -> None:
     """Wait until LiteLLM or the client has left."""
-    gone = [asyncio.ensure_future(disconnected(request.receive))]
+    gone: list[asyncio.Future[Any]] = [asyncio.ensure_future(disconnected(request.receive))]
     if passage:
-        gone.append(asyncio.ensure_future(passage.gone()))
+        gone.append(asyncio.ensure_future(passage.left.wait()))
     try:
         await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -209,5 +212,4 @@ def _status(failure: Mapping[str, Any]) -> int:
 
 
 def _error(status: int, message: str) -> Response:
-    error = {"message": message, "type": "UpstreamError", "param": None, "code": status}
-    return json_response({"error": error}, status)
+    return json_response(upstream_error(message, status), status)

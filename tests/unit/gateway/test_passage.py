@@ -210,7 +210,7 @@ async def test_the_stream_of_a_client_that_leaves_ends_at_the_provider(passage: 
         assert not closed
     await passage.listen()
     assert closed
-    await passage.gone()
+    assert passage.left.is_set()
 
 
 async def test_what_breaks_since_the_client_has_left_is_an_end_for_litellm(

@@ -87,17 +87,20 @@ async def upstream(passages: Passages, password: str) -> AsyncIterator[httpx.Asy
             yield client
 
 
+async def stays() -> Message:
+    """In the place of a client's `receive`."""
+    return await asyncio.Future()
+
+
+async def send_nowhere(_: Message) -> None:
+    pass
+
+
 async def ask(path: str, password: str = "password", **given: Any) -> httpx.Response:
     """For a client that waits."""
 
-    async def receive() -> Message:
-        return await asyncio.Future()
-
-    async def send(_: Message) -> None:
-        pass
-
     passages = Passages()
-    passage = Passage(receive, send)
+    passage = Passage(stays, send_nowhere)
     async with upstream(passages, password) as client, passages.made(passage) as token:
         headers = {TOKEN_HEADER: token}
         return await client.request("POST" if given else "GET", path, headers=headers, **given)
@@ -111,10 +114,7 @@ async def ask_with_a_passage(model: str, *, is_open: bool = True) -> tuple[str, 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    async def receive() -> Message:
-        return await asyncio.Future()
-
-    passage = Passage(receive, send, "/v1/chat/completions", asked)
+    passage = Passage(stays, send, "/v1/chat/completions", asked)
     async with (
         upstream(passages, "password") as client,
         passages.made(passage) as token,
@@ -194,11 +194,8 @@ async def test_what_a_client_has_left_is_not_waited_for() -> None:
         await asyncio.sleep(0.05)
         return left
 
-    async def send(_: Message) -> None:
-        pass
-
     passages = Passages()
-    passage = Passage(receive, send)
+    passage = Passage(receive, send_nowhere)
     async with upstream(passages, "password") as client, passages.made(passage) as token:
         headers = {TOKEN_HEADER: token}
         answers = [
@@ -208,14 +205,8 @@ async def test_what_a_client_has_left_is_not_waited_for() -> None:
 
 
 async def test_a_provider_gets_the_clients_own_body_with_its_name_of_the_model() -> None:
-    async def receive() -> Message:
-        return await asyncio.Future()
-
-    async def send(_: Message) -> None:
-        pass
-
     body = {"model": "default/m", "min_p": 0.1, "fallbacks": [], "cache": {"ttl": 1}}
-    passage = Passage(receive, send, "/v1/chat/completions", body)
+    passage = Passage(stays, send_nowhere, "/v1/chat/completions", body)
     passages = Passages()
     async with upstream(passages, "password") as client, passages.made(passage) as token:
         headers = {TOKEN_HEADER: token}
@@ -224,14 +215,8 @@ async def test_a_provider_gets_the_clients_own_body_with_its_name_of_the_model()
 
 
 async def test_a_response_that_is_gone_is_not_a_model_that_is_gone() -> None:
-    async def receive() -> Message:
-        return await asyncio.Future()
-
-    async def send(_: Message) -> None:
-        pass
-
     for body, status in (({}, 404), ({"previous_response_id": "resp_1"}, 400)):
-        passage = Passage(receive, send, "/v1/responses", body)
+        passage = Passage(stays, send_nowhere, "/v1/responses", body)
         passages = Passages()
         async with upstream(passages, "password") as client, passages.made(passage) as token:
             headers = {TOKEN_HEADER: token}
